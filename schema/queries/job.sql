@@ -1,0 +1,96 @@
+-- SPDX-License-Identifier: Apache-2.0
+-- Jobs and gateways. A job is born owned by the gateway that commits it; the lease is one heartbeat row per gateway.
+
+-- name: gateway_hello   in: id text, name text, version text, lease_ms int8   out: -
+INSERT INTO gateway (id, name, version, lease_until)
+VALUES (:id, :name, :version, clock_timestamp() + make_interval(secs => :lease_ms / 1000.0));
+
+-- Zero rows: somebody removed us; say hello again.
+-- name: gateway_beat   in: id text, lease_ms int8   out: id text
+UPDATE gateway SET lease_until = clock_timestamp() + make_interval(secs => :lease_ms / 1000.0) WHERE id = :id RETURNING id;
+
+-- A clean end: what is left is anybody's at once.
+-- name: gateway_bye   in: id text   out: -
+UPDATE gateway SET lease_until = clock_timestamp() - interval '1 second' WHERE id = :id;
+
+-- Jobs that are due and whose owner's lease has lapsed.
+-- name: job_take   in: gateway text, most int8   out: id text, kind text, ref text, claim int8, tries int8
+UPDATE job SET owner = :gateway, claim = claim + 1
+ WHERE id IN (
+    SELECT j.id FROM job j
+     WHERE NOT j.parked AND j.run_at <= clock_timestamp()
+       AND NOT EXISTS (SELECT 1 FROM gateway g WHERE g.id = j.owner AND g.lease_until > clock_timestamp())
+     ORDER BY j.run_at LIMIT :most FOR UPDATE SKIP LOCKED)
+RETURNING id, kind, ref, claim, tries;
+
+-- The fences: pass() says whether the job is still ours. A gateway whose own lease has lapsed fences itself.
+-- name: job_fence   in: id text, owner text, claim int8   out: ok bool
+WITH j AS (
+    SELECT 1 FROM job WHERE id = :id AND owner = :owner AND claim = :claim
+       AND EXISTS (SELECT 1 FROM gateway WHERE id = :owner AND lease_until > clock_timestamp())
+       FOR UPDATE OF job
+)
+SELECT set_pass(EXISTS (SELECT 1 FROM j)) AS ok;
+
+-- The job is over.
+-- name: job_end   in: id text, owner text, claim int8   out: ok bool
+WITH j AS (
+    DELETE FROM job WHERE id = :id AND owner = :owner AND claim = :claim
+       AND EXISTS (SELECT 1 FROM gateway WHERE id = :owner AND lease_until > clock_timestamp())
+    RETURNING 1
+)
+SELECT set_pass(EXISTS (SELECT 1 FROM j)) AS ok;
+
+-- The job runs again later, still ours.
+-- name: job_later   in: id text, owner text, claim int8, in_ms int8, error text, parked bool   out: ok bool
+WITH j AS (
+    UPDATE job SET run_at = clock_timestamp() + make_interval(secs => :in_ms / 1000.0), tries = tries + 1,
+                   last_error = :error, parked = :parked
+     WHERE id = :id AND owner = :owner AND claim = :claim
+       AND EXISTS (SELECT 1 FROM gateway WHERE id = :owner AND lease_until > clock_timestamp())
+    RETURNING 1
+)
+SELECT set_pass(EXISTS (SELECT 1 FROM j)) AS ok;
+
+-- ---- housekeeping ----
+
+-- One recurring job; its row exists from the first start on.
+-- name: job_ensure   in: id text, kind text, ref text, gateway text   out: -
+INSERT INTO job (id, kind, ref, owner) VALUES (:id, :kind, :ref, :gateway) ON CONFLICT DO NOTHING;
+
+-- name: expire_authz   in: -   out: id text
+WITH a AS (
+    UPDATE authz SET status = CASE WHEN status = 'valid' THEN 'expired' ELSE 'invalid' END
+     WHERE id IN (SELECT id FROM authz WHERE status IN ('pending', 'valid') AND expires_at <= clock_timestamp()
+                   ORDER BY expires_at LIMIT 500 FOR UPDATE SKIP LOCKED)
+    RETURNING id
+)
+UPDATE orders o SET status = 'invalid',
+       error = '{"type":"urn:ietf:params:acme:error:unauthorized","detail":"an authorization of the order expired"}'
+  FROM a JOIN order_authz l ON l.authz_id = a.id
+ WHERE o.id = l.order_id AND o.status IN ('pending', 'ready')
+RETURNING o.id;
+
+-- name: expire_orders   in: -   out: id text
+UPDATE orders SET status = 'invalid',
+       error = '{"type":"urn:ietf:params:acme:error:malformed","detail":"the order expired before it was finalized"}'
+ WHERE id IN (SELECT id FROM orders WHERE status IN ('pending', 'ready') AND expires_at <= clock_timestamp()
+               ORDER BY expires_at LIMIT 500 FOR UPDATE SKIP LOCKED)
+RETURNING id;
+
+-- name: expire_gateways   in: -   out: -
+DELETE FROM gateway WHERE lease_until < clock_timestamp() - interval '1 day'
+   AND NOT EXISTS (SELECT 1 FROM job WHERE owner = gateway.id);
+
+-- slot: one that is neither this hour's nor the last one's. 
+-- name: nonce_slot_used   in: slot int8   out: used bool
+SELECT EXISTS (SELECT 1 FROM nonce_spent WHERE slot = :slot) AS used;
+
+-- name: nonce_clear_0   in: -   out: -
+TRUNCATE nonce_spent_0;
+-- name: nonce_clear_1   in: -   out: -
+TRUNCATE nonce_spent_1;
+-- name: nonce_clear_2   in: -   out: -
+TRUNCATE nonce_spent_2;
+-- name: nonce_clear_3   in: -   out: -
+TRUNCATE nonce_spent_3;
