@@ -2,17 +2,19 @@
 -- The ledger: accounts, orders, authorizations, issuances, certificates, jobs, events. See schema/README.md.
 
 -- A unit of work is a few statements of one pipelined transaction; they branch through these two settings, which the
--- unit's gate and claim statements set (transaction-local). Both are false until set.
+-- unit's gate and claim statements set (transaction-local). set_pass, a unit's first statement, also clears the claim,
+-- so that nothing of the unit before shows.
 CREATE FUNCTION pass() RETURNS boolean LANGUAGE sql STABLE PARALLEL RESTRICTED
     AS $$ SELECT current_setting('portico.pass', true) = 'y' $$;
 CREATE FUNCTION claimed() RETURNS boolean LANGUAGE sql STABLE PARALLEL RESTRICTED
     AS $$ SELECT current_setting('portico.claim', true) = 'y' $$;
 CREATE FUNCTION set_pass(ok boolean) RETURNS boolean LANGUAGE sql VOLATILE
-    AS $$ SELECT set_config('portico.pass', CASE WHEN ok THEN 'y' ELSE 'n' END, true) = 'y' $$;
+    AS $$ SELECT set_config('portico.claim', 'n', true) = 'n'
+             AND set_config('portico.pass', CASE WHEN ok THEN 'y' ELSE 'n' END, true) = 'y' $$;
 CREATE FUNCTION set_claim(ok boolean) RETURNS boolean LANGUAGE sql VOLATILE
     AS $$ SELECT set_config('portico.claim', CASE WHEN ok THEN 'y' ELSE 'n' END, true) = 'y' $$;
 -- Time on the wire and in C: whole seconds since 1970.
-CREATE FUNCTION unix(t timestamptz) RETURNS int8 LANGUAGE sql IMMUTABLE PARALLEL SAFE
+CREATE FUNCTION unix(t timestamptz) RETURNS int8 LANGUAGE sql STABLE PARALLEL SAFE
     AS $$ SELECT floor(extract(epoch FROM t))::int8 $$;
 
 -- Keys shared by all gateways of this database (the nonce MAC key). Made by the migration that needs them.

@@ -2,7 +2,7 @@
 
 -- chain: 0 is the default.
 -- name: certificate_read   in: id text, chain int8   out: account_id text, pem text, n_chains int8, unwanted bool
-SELECT account_id, chains[:chain + 1] AS pem, cardinality(chains) AS n_chains, unwanted
+SELECT account_id, chains[(:chain + 1)::int4] AS pem, cardinality(chains) AS n_chains, unwanted
   FROM certificate WHERE id = :id AND pass();
 
 -- revokeCert: the certificate, and whether the account may revoke it: it is its own, or it holds valid authorizations
