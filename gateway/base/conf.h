@@ -23,6 +23,8 @@ const struct conf_node *conf_root(const struct conf *c);
 const struct conf_node *conf_get(const struct conf_node *map, const char *key);
 size_t conf_count(const struct conf_node *seq);
 const struct conf_node *conf_item(const struct conf_node *seq, size_t i);
+/* Text of a scalar, NULL for anything else (and for NULL): a look at one key before its rows are known. */
+const char *conf_text(const struct conf_node *n);
 /* "file:line" of a node, for the program's own complaints; owned by the conf. */
 const char *conf_where(const struct conf_node *n);
 /* An error at a node: "file:line: ...". Returns false. */

@@ -8,6 +8,7 @@
 #include "base/conf.h"
 
 struct settings_listen {
+    const char *name;        /* for overrides: -o listen.NAME.port=14001; NULL: none */
     const char *address;
     int64_t port;
     const struct conf_node *tls_node;
