@@ -234,6 +234,7 @@ CREATE TABLE crl (
     number      int8 NOT NULL,
     this_update timestamptz NOT NULL,
     next_update timestamptz NOT NULL,
+    covers      int8 NOT NULL,             -- how many revocations it was made from
     der         bytea NOT NULL
 );
 

@@ -102,6 +102,10 @@ struct settings {
 struct settings *settings_load(struct conf *c, struct err *e) MUST_CHECK;
 struct settings *settings_ref(struct settings *s); /* any thread */
 void settings_unref(struct settings *s);           /* any thread; NULL is fine */
+/* The snapshot in force: publish replaces it (consuming the caller's reference), current returns a new reference. Any
+ * thread. */
+void settings_publish(struct settings *s);
+struct settings *settings_current(void);
 const struct settings_directory *settings_directory(const struct settings *s, iov_t name);
 const struct settings_profile *settings_profile(const struct settings *s, iov_t name);
 /* NULL when the directory does not offer it. */

@@ -21,6 +21,18 @@ static void copy_text(char *to, size_t size, iov_t from)
     to[n] = '\0';
 }
 
+static char gateway_id[24];
+
+void store_gateway_set(iov_t id)
+{
+    copy_text(gateway_id, sizeof(gateway_id), id);
+}
+
+iov_t store_gateway(void)
+{
+    return iov_of(gateway_id);
+}
+
 void store_job_born(struct loop *l, iov_t id, const char *kind, iov_t ref)
 {
     struct store_job job = {.claim = 1};

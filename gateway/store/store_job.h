@@ -11,6 +11,10 @@ struct store_job {
     int64_t claim, tries;
 };
 
+/* This process's row in `gateway`: set once at start, before the loops run. */
+void store_gateway_set(iov_t id);
+iov_t store_gateway(void);
+
 /* Set once by jobs/ before the loops run. Called on the loop that committed the job; it must start it there. */
 extern void (*store_job_born_hook)(struct loop *l, const struct store_job *job);
 /* After a commit that made the job (claim 1). */

@@ -52,41 +52,48 @@ SELECT revoke_state, revoke_error FROM certificate WHERE id = :id;
 SELECT backend, serial, der, coalesce(revoke_reason, 0) AS reason, account_id, revoke_state FROM certificate WHERE id = :id;
 
 -- The backend's CRL is due at once.
--- name: revoke_done   in: id text, revoked_at int8, job_id text, gateway text   out: id text
+-- name: revoke_done   in: id text, job_id text, gateway text   out: id text, crl_job bool
 WITH c AS (
-    UPDATE certificate SET revoke_state = 'done', revoked_at = to_timestamp(:revoked_at)
+    UPDATE certificate SET revoke_state = 'done', revoked_at = clock_timestamp()
      WHERE id = :id AND revoke_state = 'pending' AND pass() RETURNING id, backend
 ), j AS (
     INSERT INTO job (id, kind, ref, owner)
-    SELECT :job_id, 'crl', c.backend, :gateway FROM c ON CONFLICT DO NOTHING
+    SELECT :job_id, 'crl', c.backend, :gateway FROM c ON CONFLICT DO NOTHING RETURNING 1
 )
-SELECT id FROM c;
+SELECT c.id, EXISTS (SELECT 1 FROM j) AS crl_job FROM c;
 
 -- name: revoke_refused   in: id text, error text   out: -
 UPDATE certificate SET revoke_state = 'refused', revoke_error = :error WHERE id = :id AND revoke_state = 'pending' AND pass();
 
 -- ---- CRLs ----
 
--- fresh: newer than the last revocation and not near its end.
+-- fresh: it covers every revocation and is not near its end.
 -- name: crl_read   in: backend text   out: der bytea, number int8, fresh bool, next_update int8
 SELECT l.der, l.number,
        l.next_update > clock_timestamp() + (l.next_update - l.this_update) / 4
-       AND NOT EXISTS (SELECT 1 FROM certificate c WHERE c.backend = l.backend AND c.revoked_at > l.this_update) AS fresh,
+       AND l.covers = (SELECT count(*) FROM certificate c WHERE c.backend = l.backend AND c.revoked_at IS NOT NULL) AS fresh,
        unix(l.next_update) AS next_update
   FROM crl l WHERE l.backend = :backend;
 
 -- name: crl_want   in: backend text, job_id text, gateway text   out: id text
 INSERT INTO job (id, kind, ref, owner) VALUES (:job_id, 'crl', :backend, :gateway) ON CONFLICT DO NOTHING RETURNING id;
 
--- name: crl_entries   in: backend text   out: serial text, revoked_at int8, reason int8
-SELECT serial, unix(revoked_at) AS revoked_at, coalesce(revoke_reason, 0) AS reason
-  FROM certificate
- WHERE backend = :backend AND revoked_at IS NOT NULL AND not_after > clock_timestamp() - interval '1 day'
- ORDER BY length(serial), serial;
+-- Always at least one row (serial NULL when nothing is to be listed): covers and number come with the same snapshot.
+-- Expired certificates leave the list a day after their end.
+-- name: crl_entries   in: backend text   out: covers int8, number int8, db_now int8, serial text, revoked_at int8, reason int8
+SELECT t.covers, coalesce((SELECT number FROM crl WHERE backend = :backend), 0) AS number, unix(clock_timestamp()) AS db_now,
+       e.serial, e.revoked_at, e.reason
+  FROM (SELECT count(*) AS covers FROM certificate WHERE backend = :backend AND revoked_at IS NOT NULL) t
+  LEFT JOIN LATERAL (
+        SELECT c.serial, unix(c.revoked_at) AS revoked_at, coalesce(c.revoke_reason, 0) AS reason
+          FROM certificate c
+         WHERE c.backend = :backend AND c.revoked_at IS NOT NULL AND c.not_after > clock_timestamp() - interval '1 day'
+         ORDER BY length(c.serial), c.serial) e ON true;
 
--- name: crl_store   in: backend text, number int8, this_update int8, next_update int8, der bytea   out: -
-INSERT INTO crl (backend, number, this_update, next_update, der)
-SELECT :backend, :number, to_timestamp(:this_update), to_timestamp(:next_update), :der WHERE pass()
+-- name: crl_store   in: backend text, number int8, this_update int8, next_update int8, covers int8, der bytea   out: -
+INSERT INTO crl (backend, number, this_update, next_update, covers, der)
+SELECT :backend, :number, to_timestamp(:this_update), to_timestamp(:next_update), :covers, :der WHERE pass()
 ON CONFLICT (backend) DO UPDATE
-   SET number = excluded.number, this_update = excluded.this_update, next_update = excluded.next_update, der = excluded.der
+   SET number = excluded.number, this_update = excluded.this_update, next_update = excluded.next_update,
+       covers = excluded.covers, der = excluded.der
  WHERE crl.number < excluded.number;

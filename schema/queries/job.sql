@@ -23,6 +23,12 @@ UPDATE job SET owner = :gateway, claim = claim + 1
      ORDER BY j.run_at LIMIT :most FOR UPDATE SKIP LOCKED)
 RETURNING id, kind, ref, claim, tries;
 
+-- Our own jobs that are overdue: one whose commit was never heard of (the connection died) runs nowhere.
+-- name: job_overdue   in: gateway text, most int8   out: id text, kind text, ref text, claim int8, tries int8
+SELECT id, kind, ref, claim, tries FROM job
+ WHERE owner = :gateway AND NOT parked AND run_at <= clock_timestamp() - interval '10 seconds'
+ ORDER BY run_at LIMIT :most;
+
 -- The fences: pass() says whether the job is still ours. A gateway whose own lease has lapsed fences itself.
 -- name: job_fence   in: id text, owner text, claim int8   out: ok bool
 WITH j AS (
