@@ -64,6 +64,12 @@ bool iovs_has(const struct iovs *list, iov_t s);
 /* memcmp order, shorter first among equals. */
 void iovs_sort(struct iovs *list);
 
+/* Numbers that somebody else owns. */
+struct ints {
+    const int64_t *v;
+    size_t n;
+};
+
 /* A growing text buffer in a pool: write freely, read .text at the end (NUL beyond len). */
 struct sbuf {
     pool_t *pool;
