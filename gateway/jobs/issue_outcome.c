@@ -98,7 +98,8 @@ static void done_build(struct job_run *r, struct db_unit *u)
                          pki_sha256_iov(pool, s->chain.v[0]), s->cert.not_before, s->cert.not_after, s->chain.v[0],
                          s->chains_pem);
     q_orders_issued(u, s->id, s->certificate_id);
-    q_certificate_unwanted(u, s->certificate_id, s->id, pki_random_id(pool), store_gateway());
+    s->revoke_job = pki_random_id(pool);
+    q_certificate_unwanted(u, s->certificate_id, s->id, s->revoke_job, store_gateway());
     event(r, u, "issued", s->cert.serial);
     q_event_add(u, store_gateway(), iov_of(r->job.id), s->account_id, IOV("certificate"), s->certificate_id, IOV("issued"),
                 s->cert.serial);
@@ -115,7 +116,8 @@ static void done_done(struct job_run *r, struct db_unit *u, bool ours)
              KV_IOV("serial", s->cert.serial), KV_STR("unwanted", unwanted ? "yes" : "no"));
     store_latency_note(backend, (int64_t)(loop_now_ms(r->task.loop) - s->called_ms) + s->age_s * 1000);
     wake_orders(u, 3);
-    /* The revocation job of an unwanted certificate is found by the sweep of overdue jobs. */
+    if (unwanted)
+        store_job_born(r->task.loop, s->revoke_job, "revoke", s->certificate_id);
 }
 
 static iov_t chain_pem(pool_t *pool, iov_t leaf, const struct iovs *issuers, size_t from)

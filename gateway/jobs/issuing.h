@@ -33,7 +33,7 @@ struct issuing {
     struct pki_cert cert;
     struct iovs chain;       /* DER, leaf first */
     struct iovs chains_pem;
-    iov_t certificate_id;
+    iov_t certificate_id, revoke_job;
 };
 
 /* The issue a driver works on: its own task, so that a driver that never answers can be left behind. */

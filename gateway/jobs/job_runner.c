@@ -35,6 +35,7 @@ struct runner {
     struct queue queues[N_KINDS];
     unsigned runs; /* active and asleep */
     unsigned busy; /* active */
+    struct job_run *asleep;
     bool draining;
     struct loop_timer take, overdue, beat;
 };
@@ -172,11 +173,20 @@ static void run_over(struct job_run *r)
     task_unref(&r->task);
 }
 
+static void asleep_unlink(struct job_run *r)
+{
+    *r->prev = r->next;
+    if (r->next != NULL)
+        r->next->prev = r->prev;
+    r->next = NULL;
+}
+
 /* A fresh run object for every start: nothing of the last one lingers in its pool. */
 static void on_due(struct loop_timer *t)
 {
     struct job_run *old = CONTAINER_OF(t, struct job_run, timer);
     struct runner *rn = runner_of(old);
+    asleep_unlink(old);
     if (rn->draining) {
         rn->runs--;
         known_remove(old->job.id);
@@ -189,8 +199,13 @@ static void on_due(struct loop_timer *t)
 static void run_sleep(struct job_run *r, int64_t in_ms)
 {
     run_leave_active(r);
+    struct runner *rn = runner_of(r);
     r->job.tries++;
     task_cancel(&r->task);
+    if ((r->next = rn->asleep) != NULL)
+        r->next->prev = &r->next;
+    rn->asleep = r;
+    r->prev = &rn->asleep;
     loop_timer_start(r->task.loop, &r->timer, in_ms > 0 ? (uint64_t)in_ms : 0, on_due);
 }
 
@@ -461,4 +476,13 @@ void job_runner_stop(struct loop *l)
     loop_timer_stop(&rn->beat);
     loop_timer_stop(&rn->take);
     loop_timer_stop(&rn->overdue);
+    while (rn->asleep != NULL) { /* their rows are the next gateway's */
+        struct job_run *r = rn->asleep;
+        asleep_unlink(r);
+        loop_timer_stop(&r->timer);
+        known_remove(r->job.id);
+        task_unref(&r->task);
+    }
+    runners[loop_index(l)] = NULL;
+    free(rn);
 }

@@ -17,7 +17,7 @@ struct job_run {
     struct store_job job;
     const struct job_kind *kind;
     struct settings *settings;   /* the snapshot it began with */
-    struct job_run *next;        /* private: queue of its kind, or table of runs */
+    struct job_run *next, **prev; /* private: queue of its kind, or list of sleepers */
     struct loop_timer timer;     /* private: next run, or repeat of a commit */
     struct job_commit *commit;   /* private: the one under way */
     void *state;                 /* the kind's, in task.pool */
