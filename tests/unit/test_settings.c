@@ -21,9 +21,9 @@ static const char *const good[PARTS] = {
     [LISTEN] = "listen: [{address: 127.0.0.1, port: 14000, tls: {issuer: house}}]\n",
     [URL] = "public_url: https://acme.corp.example\n",
     [DB] = "database: {url: 'postgresql:///portico'}\n",
-    [BACKENDS] = "backends:\n  - {name: house, driver: local, ca: {certificate: a, key: b}}\n"
-                 "  - {name: corp, driver: est, url: 'https://est.example'}\n",
-    [PROFILES] = "profiles:\n  - {name: server}\n  - {name: short, lifetime: 6d, join_window: until-renewal}\n",
+    [BACKENDS] = ("backends:\n  - {name: house, driver: local, ca: {certificate: a, key: b}}\n"
+                  "  - {name: corp, driver: est, url: 'https://est.example'}\n"),
+    [PROFILES] = ("profiles:\n  - {name: server}\n  - {name: short, lifetime: 6d, join_window: until-renewal}\n"),
     [DIRECTORIES] = "directories: [{name: default, profiles: [server, short]}]\n",
     [ROUTES] = "routes:\n  - {match: {profile: short}, backends: [corp, house]}\n  - {backends: [house]}\n",
     [MORE] = "",
