@@ -14,6 +14,7 @@ void http_loop_stop(struct loop *l);
 
 /* What is asked of the process by health and metrics; set before the loops run. */
 struct http_env {
+    unsigned challenge_mask;                                 /* validation methods that are built in: bits of challenge_type */
     bool (*ready)(struct loop *l, const char **why_not_out); /* why: static text */
     bool (*has_crl)(const char *backend);                    /* a backend whose CRL we sign */
     void (*metrics)(struct sbuf *out);                       /* other parts' metrics, in Prometheus text form */

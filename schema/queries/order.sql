@@ -2,7 +2,7 @@
 -- newOrder is one unit: order_claim, order_link_valid, order_new_authz, challenge_new, order_insert, event_claimed,
 -- order_read. Identifiers travel as "dns:NAME" / "ip:ADDRESS".
 
--- reuse: with reuse_pending_orders an order for the same names that still waits is handed out again.
+-- An account whose EAB key is disabled or expired gets no order. reuse: with reuse_pending_orders an order for the same names that still waits is handed out again.
 -- name: order_claim   in: account_id text, profile text, names text[], reuse bool, id text   out: id text
 WITH f AS (
     SELECT o.id FROM orders o
@@ -12,7 +12,10 @@ WITH f AS (
      ORDER BY o.created_at DESC LIMIT 1
 )
 SELECT set_config('portico.id', coalesce((SELECT id FROM f), :id), true) AS id
-  FROM (SELECT set_claim(pass() AND NOT EXISTS (SELECT 1 FROM f)) AS made) x;
+  FROM (SELECT set_claim(pass() AND NOT EXISTS (SELECT 1 FROM f)
+                         AND NOT EXISTS (SELECT 1 FROM account a JOIN eab e ON e.kid = a.eab_kid
+                                          WHERE a.id = :account_id
+                                            AND (e.status <> 'active' OR e.expires_at <= clock_timestamp()))) AS made) x;
 
 -- Valid authorizations are linked under FOR SHARE: one that is being deactivated is waited for and then not taken.
 -- name: order_link_valid   in: id text, account_id text, directory text, bases text[], wilds int8[], methods text[]   out: -
