@@ -22,7 +22,10 @@ iov_t ident_base(const struct ident *id);
 size_t ident_ip_bytes(const struct ident *id, uint8_t out[16]);
 json_t *ident_json(const struct ident *id); /* new reference */
 bool ident_eq(const struct ident *a, const struct ident *b);
-/* Does a pattern of a configuration match: exact, "*.suffix" (any depth), "suffix" with leading dot, CIDR. */
+/* Does a pattern of a configuration match? Names: exact, "*.suffix" (any depth below it), ".suffix" (it and any depth
+ * below), "*" (every name). Addresses: exact or CIDR. A wildcard matches when its base does, or the same text. */
 bool ident_matches(const struct ident *id, const char *pattern);
+/* False for a pattern that can never match anything: a typing error in a configuration. */
+bool ident_pattern_valid(pool_t *pool, const char *pattern);
 
 #endif

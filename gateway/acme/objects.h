@@ -87,7 +87,7 @@ struct acme_directory {
     const char *terms, *website;          /* NULL: absent */
     const char *const *caa; size_t n_caa;
     bool external_account_required;
-    const struct { const char *name, *description; } *profiles; size_t n_profiles;
+    const struct acme_profile_text { const char *name, *description; } *profiles; size_t n_profiles;
     bool idempotent_authz;                /* newAuthz understands "expires" */
 };
 json_t *acme_directory_json(pool_t *pool, const struct acme_urls *u, const struct acme_directory *d);
