@@ -14,9 +14,6 @@
 #define COMMIT_REPEAT_MS 300
 #define RELOAD_MS 1000
 
-#define JOB_KIND(name, parallel) void job_##name##_start(struct job_run *r);
-#include "jobs/job_kind.def"
-#undef JOB_KIND
 const struct job_kind job_kinds[] = {
 #define JOB_KIND(name, parallel) {#name, parallel, job_##name##_start},
 #include "jobs/job_kind.def"

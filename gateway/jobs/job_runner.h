@@ -29,6 +29,9 @@ struct job_kind {
     void (*start)(struct job_run *r);   /* ends in job_commit with END or LATER, or job_drop */
 };
 extern const struct job_kind job_kinds[];
+#define JOB_KIND(name, parallel) void job_##name##_start(struct job_run *r);
+#include "jobs/job_kind.def"
+#undef JOB_KIND
 
 enum job_fence { JOB_KEEP, JOB_END, JOB_LATER };
 /* One durable step: a unit that begins with the fence. It is repeated until the database took it, for what it carries

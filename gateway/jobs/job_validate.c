@@ -152,7 +152,7 @@ static void on_try_failed(struct task *t, const struct err *e)
 
 static struct netset *deny_set(const struct settings_validation *cfg, struct err *e)
 {
-    return netset_parse(cfg->deny.v, cfg->deny.n, e);
+    return netset_parse_except(cfg->deny.v, cfg->deny.n, cfg->allow.v, cfg->allow.n, e);
 }
 
 static const struct validate_method *method_of(iov_t type)

@@ -172,8 +172,11 @@ struct self_cert *self_cert_start(struct loop *l, const struct self_cert_ask *as
 void self_cert_move(struct self_cert *c, struct loop *l)
 {
     loop_timer_stop(&c->timer);
+    if (c->try != NULL)
+        try_leave(c);
     c->loop = l;
-    again(c, 0);
+    if (l != NULL)
+        again(c, 0);
 }
 
 void self_cert_free(struct self_cert *c)

@@ -19,7 +19,8 @@ struct self_cert_ask {
     void *arg;
 };
 struct self_cert *self_cert_start(struct loop *l, const struct self_cert_ask *ask);
-/* Moves the renewal to another loop (the start-up loop ends before the serving ones begin). */
+/* Moves the renewal to another loop, or to none (NULL) while there is none: on the old loop's thread, or the new one's
+ * when there was none. */
 void self_cert_move(struct self_cert *c, struct loop *l);
 void self_cert_free(struct self_cert *c);
 

@@ -47,3 +47,8 @@ VALUES (:gateway, :request_id, :account_id, :object, :object_id, 'refused', :det
 -- name: event_claimed   in: gateway text, request_id text, account_id text, object text, object_id text, event text, detail text   out: -
 INSERT INTO event (gateway, request_id, account_id, object, object_id, event, detail)
 SELECT :gateway, :request_id, :account_id, :object, :object_id, :event, :detail WHERE claimed();
+
+-- ---- start-up ----
+
+-- name: secret_read   in: name text   out: value bytea
+SELECT value FROM secret WHERE name = :name;
