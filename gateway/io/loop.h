@@ -21,7 +21,8 @@ struct loop_services {
     void *app;   /* the program's per-loop state */
 };
 
-/* Heap object; index 0.. names it in logs. Must be created on the thread that will run it. */
+/* Heap object; index 0.. names it in logs. Must be created on the thread that will run it.
+ * Ignores SIGPIPE for the process. */
 struct loop *loop_new(unsigned index);
 /* Runs until loop_stop(); returns on the loop's thread. */
 void loop_run(struct loop *l);
@@ -29,14 +30,16 @@ void loop_run(struct loop *l);
 void loop_turn(struct loop *l, int max_wait_ms);
 /* Any thread. */
 void loop_stop(struct loop *l);
+/* On its thread, after all that uses it: what was posted and has not run yet runs now. */
 void loop_free(struct loop *l);
 unsigned loop_index(const struct loop *l);
 struct loop_services *loop_svc(struct loop *l);
 /* The h2o_evloop_t, for io/serve only. */
 void *loop_evloop(struct loop *l);
-/* Monotonic, read once per turn. */
+/* Monotonic milliseconds, read at the call. */
 uint64_t loop_now_ms(const struct loop *l);
-/* Milliseconds (monotonic) at the last turn; any thread: the watchdog's heartbeat. */
+/* Monotonic milliseconds when the loop last went to wait or came back (it beats at least once a second while nothing
+ * hangs); any thread: for the watchdog. */
 uint64_t loop_heartbeat_ms(const struct loop *l);
 
 /* Embedded in its owner; zero-initialised is idle. One shot. */
@@ -51,13 +54,14 @@ void loop_timer_start(struct loop *l, struct loop_timer *t, uint64_t in_ms, void
 void loop_timer_stop(struct loop_timer *t);
 
 /* Watches a descriptor that somebody else owns (libpq's, curl's, unbound's): duplicates it, so that each side closes
- * its own. events/revents are a mask of LOOP_READ and LOOP_WRITE; level-triggered. Heap object. */
+ * its own. events/revents are a mask of LOOP_READ and LOOP_WRITE; level-triggered. Heap object; NULL (logged) when the
+ * process has no descriptor left. */
 enum { LOOP_READ = 1, LOOP_WRITE = 2 };
 struct loop_watch;
 typedef void loop_watch_cb(void *arg, int revents);
 struct loop_watch *loop_watch_new(struct loop *l, int fd, int events, loop_watch_cb *cb, void *arg);
 void loop_watch_set(struct loop_watch *w, int events);
-/* May be called from inside its own callback; no callback follows. NULL is fine. */
+/* Both may be called from inside the callback; none follows loop_watch_free(). NULL is fine. */
 void loop_watch_free(struct loop_watch *w);
 
 /* A message to a loop: embedded in a heap object that the receiver frees. Any thread may post; run() is called once on
