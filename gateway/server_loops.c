@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
+#include "acme/problem.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "http/http.h"
