@@ -25,6 +25,8 @@ size_t conf_count(const struct conf_node *seq);
 const struct conf_node *conf_item(const struct conf_node *seq, size_t i);
 /* Text of a scalar, NULL for anything else (and for NULL): a look at one key before its rows are known. */
 const char *conf_text(const struct conf_node *n);
+/* Do two places, of whatever files, say the same? Keys in the same order; absent equals absent. */
+bool conf_same(const struct conf_node *a, const struct conf_node *b);
 /* "file:line" of a node, for the program's own complaints; owned by the conf. */
 const char *conf_where(const struct conf_node *n);
 /* An error at a node: "file:line: ...". Returns false. */

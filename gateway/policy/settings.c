@@ -463,13 +463,14 @@ static bool same_list(const struct conf_list *a, const struct conf_list *b)
     return same;
 }
 
-/* Sockets are opened once, with or without TLS; certificates are replaced while running. */
+/* Sockets are opened once, with or without TLS; certificates from files are read anew, issued ones renew themselves. */
 static bool same_listen(const struct settings *a, const struct settings *b)
 {
     bool same = a->n_listen == b->n_listen;
     for (size_t i = 0; same && i < a->n_listen; i++) {
         const struct settings_listen *x = &a->listen[i], *y = &b->listen[i];
-        same = strcmp(x->address, y->address) == 0 && x->port == y->port && x->kind == y->kind && x->tls == y->tls;
+        same = strcmp(x->address, y->address) == 0 && x->port == y->port && x->kind == y->kind && x->tls == y->tls &&
+               same_text(x->tls_issuer, y->tls_issuer) && same_list(&x->tls_names, &y->tls_names);
     }
     return same;
 }
@@ -488,8 +489,7 @@ const char *settings_needs_restart(const struct settings *running, const struct 
         {"limits.connections", a->limits.connections == b->limits.connections},
         {"limits.connections_per_ip", a->limits.connections_per_ip == b->limits.connections_per_ip},
         {"limits.request_timeout", a->limits.request_timeout_ms == b->limits.request_timeout_ms},
-        {"validation.resolver", same_list(&a->validation.resolver, &b->validation.resolver)},
-        {"validation.dnssec", a->validation.dnssec == b->validation.dnssec},
+        {"backends", conf_same(a->backends, b->backends)},
         {"times.lease", a->times.lease_ms == b->times.lease_ms},
     };
     for (size_t i = 0; i < COUNTOF(keys); i++) {

@@ -127,7 +127,7 @@ static void test_profiles(void **state UNUSED)
 static void test_sections(void **state UNUSED)
 {
     struct settings *s = loaded(MORE, "threads: 3\nworkers: 1\nlog: {level: debug}\nadmin: {socket: /run/a.sock}\n"
-                                      "trusted_proxies: [10.0.0.0/8, ::1]\n"
+                                      "trusted_proxies: [10.0.0.0/8, '::1']\n"
                                       "idempotent: {authz_expires_default: always-new, reuse_pending_orders: true}\n"
                                       "validation: {http_port: 5002, resolver: ['127.0.0.1:5353', '[::1]:53', '::1'],\n"
                                       "             deny: [], timeout: 3s, dnssec: off}\n");
@@ -188,9 +188,9 @@ static const struct {
     {LISTEN, "listen: [{address: '::', port: 1, kind: admin}]\n", "serves ACME"},
     {LISTEN, "listen: [{address: '::', port: 1, tls: {}}]\n", "neither issuer nor certificate"},
     {LISTEN, "listen: [{address: '::', port: 1, tls: {issuer: nobody}}]\n", "is no back end"},
-    {LISTEN, "listen: [{address: '::', port: 1, tls: {issuer: house, key: /dev/null}}]\n", "keep either"},
-    {LISTEN, "listen: [{address: '::', port: 1, tls: {key: /dev/null}}]\n", "tls has no certificate"},
-    {LISTEN, "listen: [{address: '::', port: 1, tls: {key: /dev/null, certificate: /nonexistent}}]\n", "/nonexistent"},
+    {LISTEN, "listen: [{address: '::', port: 1, tls: {issuer: house, key: /etc/passwd}}]\n", "keep either"},
+    {LISTEN, "listen: [{address: '::', port: 1, tls: {key: /etc/passwd}}]\n", "tls has no certificate"},
+    {LISTEN, "listen: [{address: '::', port: 1, tls: {key: /etc/passwd, certificate: /nonexistent}}]\n", "/nonexistent"},
     {LISTEN, "listen: [{address: '::', port: 1, tls: {issuer: house, names: [A.b]}}]\n", "lower case"},
     {LISTEN, "listen: [{address: '::', port: 1, colour: red}]\n", "colour"},
     {URL, "", "public_url"},
@@ -214,7 +214,7 @@ static const struct {
     {BACKENDS, "backends: [{name: house, driver: local}]\n", "\"corp\""},
     {PROFILES, "profiles: []\n", "at least one"},
     {PROFILES, "profiles: [{name: server}, {name: short}, {name: short}]\n", "unique"},
-    {PROFILES, "profiles: [{name: server}, {name: 'a b'}]\n", "a b"},
+    {PROFILES, "profiles: [{name: server}, {name: short}, {name: 'a b'}]\n", "a b"},
     {PROFILES, "profiles: [{name: server}, {name: short, challenges: [http-02]}]\n", "tls-alpn-01"},
     {PROFILES, "profiles: [{name: server}, {name: short, challenges: []}]\n", "no challenge"},
     {PROFILES, "profiles: [{name: server}, {name: short, challenges: [http-01, http-01]}]\n", "twice"},
@@ -303,8 +303,14 @@ static void test_needs_restart(void **state UNUSED)
         {MORE, "workers: 200\n", "workers"},
         {MORE, "admin: {socket: /run/a}\n", "admin.socket"},
         {MORE, "signer: {user: root}\n", "signer.user"},
-        {MORE, "validation: {resolver: 127.0.0.1}\n", "validation.resolver"},
-        {MORE, "times: {order: 1d, nonce: 2h}\nlog: {level: debug}\nvalidation: {http_port: 81}\n", NULL},
+        {MORE, "limits: {connections: 5}\n", "limits.connections"},
+        {LISTEN, "listen: [{address: 127.0.0.1, port: 14000, tls: {issuer: corp}}]\n", "listen"},
+        {LISTEN, "listen: [{address: 127.0.0.1, port: 14000, tls: {issuer: house, names: [x]}}]\n", "listen"},
+        {LISTEN, "listen: [{name: renamed, address: 127.0.0.1, port: 14000, tls: {issuer: house}}]\n", NULL},
+        {BACKENDS, "backends:\n  - {name: house, driver: local, ca: {certificate: a, key: c}}\n"
+                   "  - {name: corp, driver: est, url: 'https://est.example'}\n", "backends"},
+        {MORE, "times: {order: 1d, nonce: 2h}\nlog: {level: debug}\n"
+               "validation: {http_port: 81, resolver: 127.0.0.1}\n", NULL},
         {PROFILES, "profiles: [{name: server, lifetime: 1d}, {name: short}]\n", NULL},
         {URL, "public_url: https://other.example\n", NULL},
     };
