@@ -25,7 +25,8 @@ enum pki_key_type { PKI_KEY_RSA, PKI_KEY_EC_P256, PKI_KEY_EC_P384, PKI_KEY_EC_P5
 struct pki_key *pki_key_from_ec(enum pki_key_type curve, iov_t x, iov_t y, struct err *e) MUST_CHECK;
 struct pki_key *pki_key_from_rsa(iov_t n, iov_t e_, struct err *e) MUST_CHECK;
 struct pki_key *pki_key_from_ed25519(iov_t x, struct err *e) MUST_CHECK;
-struct pki_key *pki_key_from_spki(iov_t der, struct err *e) MUST_CHECK; /* slow: 0.2 ms */
+/* Only the one canonical encoding is taken. Fast for the named types, 0.2 ms for PKI_KEY_OTHER. */
+struct pki_key *pki_key_from_spki(iov_t der, struct err *e) MUST_CHECK;
 struct pki_key *pki_key_ref(struct pki_key *k);
 void pki_key_unref(struct pki_key *k); /* NULL is fine */
 enum pki_key_type pki_key_type(const struct pki_key *k);
@@ -36,7 +37,8 @@ iov_t pki_key_spki(pool_t *pool, const struct pki_key *k);
 bool pki_verify(const struct pki_key *k, enum pki_alg alg, iov_t input, iov_t sig, struct err *e) MUST_CHECK;
 /* True when verification is cheap enough for a loop thread: ES256, RS256/PS256 up to 4096 bits, EdDSA. */
 bool pki_verify_is_fast(const struct pki_key *k, enum pki_alg alg);
-/* RSA key checks shared by account keys and CSRs: size range, odd exponent > 2^16 (and room for weak-key lists). */
+/* Key checks shared by account keys and CSRs: the type, and for RSA the size, an odd exponent > 2^16, no small factor,
+ * not of a generator known to be weak. 0.1 ms for RSA. */
 bool pki_key_acceptable(const struct pki_key *k, struct err *e) MUST_CHECK;
 
 /* ---- CSRs (RFC 2986) ---- */
@@ -46,7 +48,7 @@ struct pki_csr {
     iov_t spki, spki_sha256;
     struct iovs dns;  /* SAN dNSName, lower case */
     struct iovs ips;  /* SAN iPAddress as text, canonical (RFC 5952 for IPv6) */
-    iov_t cn;         /* IOV_NULL if none */
+    iov_t cn;         /* lower case, an address in canonical form; IOV_NULL if none */
     bool cn_many;     /* more than one CN */
     bool other_san;   /* a SAN of another kind: its name in other_san_kind */
     const char *other_san_kind;
@@ -59,6 +61,15 @@ struct pki_csr {
 /* Parses and checks the self-signature. csr_out->key is the caller's to unref; the rest is in pool. Any version field
  * is read. Worker thread recommended (0.3 ms). Errors: badCSR texts, code left 0. */
 bool pki_csr_parse(pool_t *pool, iov_t der, struct pki_csr *csr_out, struct err *e) MUST_CHECK;
+/* Its parts as views, structure only: for what was checked before. */
+struct pki_csr_parts {
+    iov_t info, subject, spki, attributes; /* whole items, attributes: contents */
+    iov_t alg, signature;
+};
+bool pki_csr_split(iov_t der, struct pki_csr_parts *out, struct err *e) MUST_CHECK;
+/* A new P-256 key (PKCS#8 PEM, the caller wipes it) and a CSR for these names, at least one. */
+bool pki_make_key_and_csr(pool_t *pool, const struct iovs *dns, const struct iovs *ips, iov_t *key_pem_out,
+                          iov_t *csr_der_out, struct err *e) MUST_CHECK;
 
 /* ---- certificates ---- */
 struct pki_cert {
@@ -67,15 +78,16 @@ struct pki_cert {
     int64_t not_before, not_after; /* not_after inclusive second as in the certificate */
     struct iovs dns, ips;
     iov_t cn, issuer, subject; /* readable RFC 2253 */
+    iov_t issuer_der, subject_der;
     iov_t aki, ski;    /* raw key identifiers; IOV_NULL if none */
     bool is_ca;
 };
 bool pki_cert_parse(pool_t *pool, iov_t der, struct pki_cert *out, struct err *e) MUST_CHECK;
-/* PEM bundle -> DER items. False when there is none or a block does not decode. */
+/* PEM bundle -> DER of its certificates, other blocks left out. False when there is none or one does not decode. */
 bool pki_pem_to_ders(pool_t *pool, iov_t pem, struct iovs *ders_out, struct err *e) MUST_CHECK;
 iov_t pki_der_to_pem(pool_t *pool, const char *label, iov_t der);
-/* Each certificate is signed by the next (names and signature), the last by one of trust or itself in trust; trust
- * empty: only the links are checked. now: unix seconds. */
+/* Each certificate is signed by the next (names and signature), the last by one of trust or itself in trust; all are
+ * valid at now (unix seconds), all but the first are CAs. trust empty or NULL: only that. */
 bool pki_chain_check(const struct iovs *chain_ders, const struct iovs *trust_ders, int64_t now, struct err *e) MUST_CHECK;
 
 #endif
