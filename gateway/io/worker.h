@@ -10,13 +10,15 @@ struct worker_job {
     struct loop_msg msg;               /* private */
     struct worker_job *next;           /* private */
     struct task *task;                 /* private */
-    void (*run)(struct worker_job *j); /* worker thread: reads and writes *j, nothing else */
+    void (*run)(struct worker_job *j); /* worker thread: reads and writes *j, nothing else; left out when the task was
+                                        * over before a thread took the job */
     void (*done)(struct worker_job *j, struct task *t); /* loop thread: t is NULL when the task is over; frees *j */
 };
 
 /* One pool per process. queue_max bounds what waits. */
 void worker_start(unsigned threads, size_t queue_max);
-/* Waits for running jobs; queued ones are still handed back (run) so that nothing leaks. Loops must still turn. */
+/* Runs what is queued and waits for it; afterwards worker_submit() refuses. The loops must turn once more, so that
+ * every job comes home and nothing leaks. */
 void worker_stop(void);
 /* Takes a reference on t. False (and nothing taken, j still the caller's) when the queue is full: answer 503 with
  * Retry-After. */
