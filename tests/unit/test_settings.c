@@ -373,6 +373,46 @@ static void test_override(void **state UNUSED)
     settings_unref(s);
 }
 
+/* The example shows the defaults: it must load as it stands and say what the gateway would do without it. */
+static void test_example(void **state UNUSED)
+{
+    char path[4096];
+    const char *srcdir = getenv("srcdir");
+    snprintf(path, sizeof(path), "%s/deploy/portico.yaml.example", srcdir != NULL ? srcdir : ".");
+    struct err e = ERR_INIT;
+    struct conf *c = conf_load(path, NULL, 0, &e);
+    struct settings *s = c != NULL ? settings_load(c, &e) : NULL;
+    if (s == NULL)
+        fail_msg("%s", e.detail);
+    struct settings *d = loaded(MORE, "");
+    assert_memory_equal(&s->times, &d->times, sizeof(s->times));
+    assert_memory_equal(&s->limits, &d->limits, sizeof(s->limits));
+    assert_int_equal(s->authz_expires_default_ms, d->authz_expires_default_ms);
+    assert_int_equal(s->log_level, d->log_level);
+    const struct settings_validation *v = &s->validation, *w = &d->validation;
+    assert_int_equal(v->http_port, w->http_port);
+    assert_int_equal(v->tls_port, w->tls_port);
+    assert_int_equal(v->timeout_ms, w->timeout_ms);
+    assert_int_equal(v->connect_timeout_ms, w->connect_timeout_ms);
+    assert_int_equal(v->retry_window_ms, w->retry_window_ms);
+    assert_int_equal(v->parallel, w->parallel);
+    assert_int_equal(v->dnssec, w->dnssec);
+    assert_int_equal(v->resolver.n, w->resolver.n);
+    assert_int_equal(v->deny.n, w->deny.n);
+    for (size_t i = 0; i < v->deny.n; i++)
+        assert_string_equal(v->deny.v[i], w->deny.v[i]);
+    const struct settings_profile *p = &s->profiles[0], *q = &d->profiles[0];
+    assert_int_equal(p->lifetime_ms, q->lifetime_ms);
+    assert_int_equal(p->challenge_mask, q->challenge_mask);
+    assert_int_equal(p->key_type_mask, q->key_type_mask);
+    assert_int_equal(p->join_window_s, q->join_window_s);
+    assert_int_equal(p->rsa_min_bits, q->rsa_min_bits);
+    assert_int_equal(p->names_max, q->names_max);
+    assert_true(p->wildcards == q->wildcards && p->ips == q->ips && p->validity == q->validity);
+    settings_unref(s);
+    settings_unref(d);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -386,6 +426,7 @@ int main(void)
         cmocka_unit_test(test_needs_restart),
         cmocka_unit_test(test_shared_by_threads),
         cmocka_unit_test(test_override),
+        cmocka_unit_test(test_example),
     };
     int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
     log_init(null, LOG_LEVEL_ERROR); /* the warnings of the doubtful ones are not this test's output */
