@@ -66,6 +66,7 @@ struct revoke {
     void (*answered)(struct revoke *r);
     enum { REVOKE_DONE, REVOKE_RETRY, REVOKE_REFUSE } result;
     struct err err;
+    bool given;              /* private */
 };
 void revoke_done(struct revoke *r);
 void revoke_retry(struct revoke *r, const struct err *e);
@@ -104,7 +105,7 @@ struct backend_common {
     const char *name, *driver;
     int64_t timeout_ms;
     int on_unknown;
-    const char *revoke_via;  /* NULL: itself */
+    const char *revoke_via;  /* another backend that can revoke; "operator": listed for a person; NULL: itself */
     const char *trust;       /* PEM file of roots that what it issues must chain to; NULL: what ca_chain says */
 };
 
@@ -120,7 +121,15 @@ const struct backend_driver *backend_driver(const struct backend *b);
 void *backend_conf(const struct backend *b);   /* the driver's struct, filled from its rows */
 void *backend_state(const struct backend *b);  /* what open set */
 void backend_set_state(struct backend *b, void *state);
-/* Trust anchors (DER) that this backend's certificates must chain to. */
+/* Trust anchors (DER) that this backend's certificates must chain to; empty: unknown. */
 const struct iovs *backend_trust(const struct backend *b);
+
+/* For a driver's open: where its section stands, for rows of its own in nested mappings. */
+struct conf *backend_source(const struct backend *b);
+const struct conf_node *backend_node(const struct backend *b);
+/* "file:line: backend "name": ..." about the section as a whole. Returns false. */
+bool backend_error(const struct backend *b, struct err *e, const char *fmt, ...) PRINTF_FMT(3, 4);
+/* The certificates of a PEM file as DER in pool, at least one. Blocking: for open only. */
+bool backend_read_certs(pool_t *pool, const char *path, struct iovs *ders_out, struct err *e) MUST_CHECK;
 
 #endif

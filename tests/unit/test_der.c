@@ -14,15 +14,17 @@ static void test_lengths(void **state)
         iov_t in;
         bool ok;
     } cases[] = {
-        {{(char *)"\x04\x01x", 3}, true},          {{(char *)"\x04\x00", 2}, true},
-        {{(char *)"\x04\x02x", 3}, false},         /* cut short */
-        {{(char *)"\x04\x81\x01x", 4}, false},     /* long form of a short length */
-        {{(char *)"\x04\x82\x00\x80", 4}, false},  /* leading zero in a length */
-        {{(char *)"\x04\x80\x00\x00", 4}, false},  /* indefinite */
+        {{(char *)"\x04\x01x", 3}, true},
+        {{(char *)"\x04\x00", 2}, true},
+        {{(char *)"\x04\x02x", 3}, false},        /* cut short */
+        {{(char *)"\x04\x81\x01x", 4}, false},    /* long form of a short length */
+        {{(char *)"\x04\x82\x00\x80", 4}, false}, /* leading zero in a length */
+        {{(char *)"\x04\x80\x00\x00", 4}, false}, /* indefinite */
         {{(char *)"\x04\x85\x01\x01\x01\x01\x01", 7}, false},
         {{(char *)"\x04\x84\xff\xff\xff\xff", 6}, false},
-        {{(char *)"\x1f\x81\x01\x00", 4}, false},  /* long tag */
-        {{(char *)"\x04", 1}, false},              {{(char *)"", 0}, false},
+        {{(char *)"\x1f\x81\x01\x00", 4}, false}, /* long tag */
+        {{(char *)"\x04", 1}, false},
+        {{(char *)"", 0}, false},
     };
     for (size_t i = 0; i < COUNTOF(cases); i++) {
         struct der d = der_of(cases[i].in), before = d;
@@ -104,8 +106,10 @@ static void test_times(void **state)
 static void test_oids(void **state)
 {
     (void)state;
-    static const char *const good[] = {"2.5.29.17", "1.3.6.1.4.1.311.20.2", "0.9.2342.19200300", "2.999.3", "1.0"};
-    static const char *const bad[] = {"", "1", "1.", ".1", "1.40", "3.1", "1.2.x", "1.2..3", "1.02", "1.2.-3"};
+    static const char *const good[] = {"2.5.29.17", "1.3.6.1.4.1.311.20.2", "0.9.2342.19200300", "2.999.3",
+                                       "1.0"};
+    static const char *const bad[] = {"",    "1",     "1.",     ".1",   "1.40",
+                                      "3.1", "1.2.x", "1.2..3", "1.02", "1.2.-3"};
     pool_t pool;
     h2o_mem_init_pool(&pool);
     iov_t oid;
@@ -170,8 +174,12 @@ static void test_extension(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_lengths), cmocka_unit_test(test_integers),           cmocka_unit_test(test_times),
-        cmocka_unit_test(test_oids),    cmocka_unit_test(test_written_reads_back), cmocka_unit_test(test_extension),
+        cmocka_unit_test(test_lengths),
+        cmocka_unit_test(test_integers),
+        cmocka_unit_test(test_times),
+        cmocka_unit_test(test_oids),
+        cmocka_unit_test(test_written_reads_back),
+        cmocka_unit_test(test_extension),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -62,22 +62,46 @@ static void test_strict(void **state)
     } cases[] = {
 #define IN(s) {(char *)(s), sizeof(s) - 1}
         {IN("\x80"), true, "empty map"},
-        {IN("\x81\xa1" "a\x01"), true, "one pair"},
+        {IN("\x81\xa1"
+            "a\x01"),
+         true, "one pair"},
         {IN(""), false, "nothing"},
-        {IN("\x81\xa1" "a"), false, "cut short"},
+        {IN("\x81\xa1"
+            "a"),
+         false, "cut short"},
         {IN("\x80\x80"), false, "two values"},
         {IN("\x90"), false, "an array"},
         {IN("\x81\x01\x01"), false, "an integer as key"},
-        {IN("\x82\xa1" "a\x01\xa1" "a\x02"), false, "a key twice"},
+        {IN("\x82\xa1"
+            "a\x01\xa1"
+            "a\x02"),
+         false, "a key twice"},
         {IN("\xdf\xff\xff\xff\xff"), false, "four thousand million pairs"},
-        {IN("\x81\xa1" "a\xdd\xff\xff\xff\xff"), false, "four thousand million items"},
-        {IN("\x81\xa1" "a\xdb\xff\xff\xff\xff" "x"), false, "a string beyond the end"},
-        {IN("\x81\xa1" "a\xd4\x01\x00"), false, "an extension type"},
-        {IN("\x81\xa1" "a\xc1"), false, "the byte that is never used"},
-        {IN("\x81\xa1" "a\x91\x91\x91\x91\x91\x91\xc0"), true, "depth 7"},
-        {IN("\x81\xa1" "a\x91\x91\x91\x91\x91\x91\x91\x91\x91\xc0"), false, "depth 10"},
-        {IN("\x81\xa1" "a\xcf\xff\xff\xff\xff\xff\xff\xff\xff"), true, "uint64"},
-        {IN("\x81\xa1" "a\xcb\x3f\xf0\x00\x00\x00\x00\x00\x00"), true, "float"},
+        {IN("\x81\xa1"
+            "a\xdd\xff\xff\xff\xff"),
+         false, "four thousand million items"},
+        {IN("\x81\xa1"
+            "a\xdb\xff\xff\xff\xff"
+            "x"),
+         false, "a string beyond the end"},
+        {IN("\x81\xa1"
+            "a\xd4\x01\x00"),
+         false, "an extension type"},
+        {IN("\x81\xa1"
+            "a\xc1"),
+         false, "the byte that is never used"},
+        {IN("\x81\xa1"
+            "a\x91\x91\x91\x91\x91\x91\xc0"),
+         true, "depth 7"},
+        {IN("\x81\xa1"
+            "a\x91\x91\x91\x91\x91\x91\x91\x91\x91\xc0"),
+         false, "depth 10"},
+        {IN("\x81\xa1"
+            "a\xcf\xff\xff\xff\xff\xff\xff\xff\xff"),
+         true, "uint64"},
+        {IN("\x81\xa1"
+            "a\xcb\x3f\xf0\x00\x00\x00\x00\x00\x00"),
+         true, "float"},
 #undef IN
     };
     for (size_t i = 0; i < COUNTOF(cases); i++) {
@@ -87,7 +111,8 @@ static void test_strict(void **state)
             fail_msg("%s", cases[i].what);
         assert_true(u != NULL || e.detail[0] != '\0');
         int64_t n;
-        if (u != NULL && iov_is(cases[i].in, "\x81\xa1" "a\xcf\xff\xff\xff\xff\xff\xff\xff\xff"))
+        if (u != NULL && iov_is(cases[i].in, "\x81\xa1"
+                                             "a\xcf\xff\xff\xff\xff\xff\xff\xff\xff"))
             assert_false(unpack_int(u, "a", &n)); /* does not fit */
         unpack_free(u);
     }

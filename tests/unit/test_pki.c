@@ -300,13 +300,16 @@ static void test_published_signatures(void **state)
     struct pki_key *k = pki_key_from_ec(PKI_KEY_EC_P256, b64("f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU"),
                                         b64("x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"), &e);
     iov_t sig = b64("DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3-Kg6NU1Q");
-    assert_true(pki_verify(k, PKI_ES256, IOV("eyJhbGciOiJFUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQo"
-                                             "gImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ"), sig, &e));
+    assert_true(pki_verify(k, PKI_ES256,
+                           IOV("eyJhbGciOiJFUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQo"
+                               "gImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ"),
+                           sig, &e));
     pki_key_unref(k);
     /* RFC 8037 A.4 */
     k = pki_key_from_ed25519(b64("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"), &e);
     sig = b64("hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg");
-    assert_true(pki_verify(k, PKI_EDDSA, IOV("eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc"), sig, &e));
+    assert_true(
+        pki_verify(k, PKI_EDDSA, IOV("eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc"), sig, &e));
     pki_key_unref(k);
 }
 
@@ -332,17 +335,19 @@ static void test_every_algorithm(void **state)
         size_t half;
         bool pss, fast;
     } cases[] = {
-        {"P-256", PKI_ES256, 256, 32, false, true},    {"P-384", PKI_ES384, 384, 48, false, false},
-        {"P-521", PKI_ES512, 512, 66, false, false},   {"rsa2048", PKI_RS256, 256, 0, false, true},
-        {"rsa2049", PKI_RS256, 256, 0, false, true},   {"rsa2048", PKI_PS256, 256, 0, true, true},
+        {"P-256", PKI_ES256, 256, 32, false, true},  {"P-384", PKI_ES384, 384, 48, false, false},
+        {"P-521", PKI_ES512, 512, 66, false, false}, {"rsa2048", PKI_RS256, 256, 0, false, true},
+        {"rsa2049", PKI_RS256, 256, 0, false, true}, {"rsa2048", PKI_PS256, 256, 0, true, true},
         {"ed25519", PKI_EDDSA, 0, 0, false, true},
     };
     iov_t input = IOV("header.payload");
     for (size_t i = 0; i < COUNTOF(cases); i++) {
         struct err e = ERR_INIT;
         EVP_PKEY *made = fix_key(cases[i].key);
-        const EVP_MD *md = cases[i].bits == 0 ? NULL : cases[i].bits == 256 ? EVP_sha256()
-                           : cases[i].bits == 384 ? EVP_sha384() : EVP_sha512();
+        const EVP_MD *md = cases[i].bits == 0     ? NULL
+                           : cases[i].bits == 256 ? EVP_sha256()
+                           : cases[i].bits == 384 ? EVP_sha384()
+                                                  : EVP_sha512();
         iov_t der = fix_sign(&pool, made, md, cases[i].pss, input);
         iov_t sig = cases[i].half != 0 ? raw_sig(der, cases[i].half) : der;
         struct pki_key *k = pki_key_from_spki(fix_spki(&pool, made), &e);
@@ -362,7 +367,8 @@ static void test_every_algorithm(void **state)
         assert_non_null(strstr(e.detail, "bytes"));
         if (cases[i].half != 0) { /* DER is not JWS; neither is all zero */
             assert_false(pki_verify(k, cases[i].alg, input, der, &e));
-            assert_false(pki_verify(k, cases[i].alg, input, (iov_t){POOL_NEW(&pool, char, sig.len), sig.len}, &e));
+            assert_false(
+                pki_verify(k, cases[i].alg, input, (iov_t){POOL_NEW(&pool, char, sig.len), sig.len}, &e));
         }
         for (size_t other = 0; other < COUNTOF(cases); other++) {
             if (cases[other].alg != cases[i].alg)
@@ -379,7 +385,8 @@ static void test_small_rsa_cannot_sign_jws(void **state)
     struct err e = ERR_INIT;
     EVP_PKEY *made = fix_key("rsa1024");
     struct pki_key *k = pki_key_from_spki(fix_spki(&pool, made), &e);
-    assert_false(pki_verify(k, PKI_RS256, IOV("x"), fix_sign(&pool, made, EVP_sha256(), false, IOV("x")), &e));
+    assert_false(
+        pki_verify(k, PKI_RS256, IOV("x"), fix_sign(&pool, made, EVP_sha256(), false, IOV("x")), &e));
     assert_non_null(strstr(e.detail, "2048"));
     pki_key_unref(k);
     EVP_PKEY_free(made);

@@ -15,14 +15,20 @@ static pool_t pool;
 static EVP_PKEY *root_key, *ca_key, *leaf_key, *other_key;
 static iov_t root, ca, leaf;
 
-static const char *const ca_exts[] = {"basicConstraints", "critical,CA:TRUE", "keyUsage", "critical,keyCertSign", NULL};
+static const char *const ca_exts[] = {"basicConstraints", "critical,CA:TRUE", "keyUsage",
+                                      "critical,keyCertSign", NULL};
 static const char *const leaf_exts[] = {"subjectAltName", "DNS:A.example,IP:10.0.0.1", NULL};
 
 static iov_t make(const char *subject, EVP_PKEY *key, const char *issuer, EVP_PKEY *issuer_key,
                   const char *const *exts)
 {
-    struct fix_cert c = {.subject = subject, .issuer = issuer, .key = key, .issuer_key = issuer_key,
-                         .from = NOW - DAY, .to = NOW + DAY, .exts = exts};
+    struct fix_cert c = {.subject = subject,
+                         .issuer = issuer,
+                         .key = key,
+                         .issuer_key = issuer_key,
+                         .from = NOW - DAY,
+                         .to = NOW + DAY,
+                         .exts = exts};
     return fix_cert(&pool, &c);
 }
 
@@ -54,10 +60,21 @@ static int teardown(void **state)
 static void test_parse(void **state)
 {
     (void)state;
-    static const char *const exts[] = {"subjectAltName", "DNS:A.example,IP:2001:db8::,email:x@y.example",
-                                       "subjectKeyIdentifier", "0102AB", "basicConstraints", "CA:FALSE", NULL};
-    struct fix_cert c = {.subject = "A.example", .issuer = "ca", .key = leaf_key, .issuer_key = ca_key,
-                         .from = NOW, .to = 2600000000, .exts = exts, .serial = 0xabc};
+    static const char *const exts[] = {"subjectAltName",
+                                       "DNS:A.example,IP:2001:db8::,email:x@y.example",
+                                       "subjectKeyIdentifier",
+                                       "0102AB",
+                                       "basicConstraints",
+                                       "CA:FALSE",
+                                       NULL};
+    struct fix_cert c = {.subject = "A.example",
+                         .issuer = "ca",
+                         .key = leaf_key,
+                         .issuer_key = ca_key,
+                         .from = NOW,
+                         .to = 2600000000,
+                         .exts = exts,
+                         .serial = 0xabc};
     struct pki_cert cert;
     struct err e = ERR_INIT;
     iov_t der = fix_cert(&pool, &c);
@@ -179,7 +196,8 @@ static void test_issuers_must_be_cas(void **state)
     (void)state;
     struct iovs none = {0};
     static const char *const not_ca[] = {"basicConstraints", "CA:FALSE", NULL};
-    static const char *const no_sign[] = {"basicConstraints", "CA:TRUE", "keyUsage", "digitalSignature", NULL};
+    static const char *const no_sign[] = {"basicConstraints", "CA:TRUE", "keyUsage", "digitalSignature",
+                                          NULL};
     static const char *const path0[] = {"basicConstraints", "CA:TRUE,pathlen:0", NULL};
     static const char *const names[] = {"basicConstraints", "CA:TRUE", "nameConstraints",
                                         "critical,permitted;DNS:corp.example", NULL};

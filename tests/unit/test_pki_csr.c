@@ -50,8 +50,10 @@ static void refused(iov_t der, const char *word)
         fail_msg("\"%s\" does not say \"%s\"", e.detail, word);
 }
 
-static const char *const san[] = {"subjectAltName", "DNS:A.Example,DNS:*.b.example,IP:192.0.2.1,IP:2001:DB8:0:0::1,"
-                                                    "DNS:a.example", NULL};
+static const char *const san[] = {"subjectAltName",
+                                  "DNS:A.Example,DNS:*.b.example,IP:192.0.2.1,IP:2001:DB8:0:0::1,"
+                                  "DNS:a.example",
+                                  NULL};
 
 static void test_names(void **state)
 {
@@ -90,9 +92,17 @@ static void test_subjects(void **state)
 static void test_extensions(void **state)
 {
     (void)state;
-    static const char *const exts[] = {"subjectAltName", "DNS:a.example,email:x@a.example,URI:http://a.example/",
-                                       "keyUsage", "digitalSignature", "tlsfeature", "status_request",
-                                       "basicConstraints", "CA:TRUE", "1.2.3.4", "DER:0500", NULL};
+    static const char *const exts[] = {"subjectAltName",
+                                       "DNS:a.example,email:x@a.example,URI:http://a.example/",
+                                       "keyUsage",
+                                       "digitalSignature",
+                                       "tlsfeature",
+                                       "status_request",
+                                       "basicConstraints",
+                                       "CA:TRUE",
+                                       "1.2.3.4",
+                                       "DER:0500",
+                                       NULL};
     struct pki_csr csr = parsed(fix_csr(&pool, p256, EVP_sha256(), NULL, exts));
     assert_true(csr.other_san && csr.must_staple && csr.wants_ca);
     assert_string_equal(csr.other_san_kind, "rfc822Name");
@@ -118,7 +128,8 @@ static void test_other_names_are_named(void **state)
     };
     for (size_t i = 0; i < COUNTOF(cases); i++) {
         const char *const exts[] = {"subjectAltName", cases[i].san, NULL};
-        assert_string_equal(parsed(fix_csr(&pool, p256, EVP_sha256(), NULL, exts)).other_san_kind, cases[i].kind);
+        assert_string_equal(parsed(fix_csr(&pool, p256, EVP_sha256(), NULL, exts)).other_san_kind,
+                            cases[i].kind);
     }
 }
 
@@ -235,7 +246,10 @@ static void test_hostile_names(void **state)
     };
     for (size_t i = 0; i < COUNTOF(cases); i++)
         refused(fix_csr_raw(&pool, p256, none, san_attribute(cases[i].names)), cases[i].word);
-    struct pki_csr csr = parsed(fix_csr_raw(&pool, p256, none, san_attribute(IOV("\x82\x03" "a.b\x82\x03" "A.B"))));
+    struct pki_csr csr = parsed(fix_csr_raw(&pool, p256, none,
+                                            san_attribute(IOV("\x82\x03"
+                                                              "a.b\x82\x03"
+                                                              "A.B"))));
     assert_int_equal(csr.dns.n, 1);
 
     struct der_writer w;
@@ -248,18 +262,24 @@ static void test_hostile_names(void **state)
 static void test_hostile_requests(void **state)
 {
     (void)state;
-    iov_t none = IOV("\x30\x00"), one = san_attribute(IOV("\x82\x03" "a.b"));
+    iov_t none = IOV("\x30\x00"), one = san_attribute(IOV("\x82\x03"
+                                                          "a.b"));
     /* names in two lists: whoever reads only the first sees fewer */
     struct sbuf both;
     sbuf_init(&both, &pool);
     sbuf_add(&both, one);
-    sbuf_add(&both, san_attribute(IOV("\x82\x03" "c.d")));
+    sbuf_add(&both, san_attribute(IOV("\x82\x03"
+                                      "c.d")));
     refused(fix_csr_raw(&pool, p256, none, both.text), "twice");
     refused(fix_csr_raw(&pool, p256, none, IOV("\x30\x01")), "attribute");
     refused(fix_csr_raw(&pool, p256, none, IOV("\x05\x00")), "attribute");
     refused(fix_csr_raw(&pool, p256, IOV("\x30\x02\x05\x00"), one), "distinguished name");
     /* CN = "a\0b" as UTF8String */
-    refused(fix_csr_raw(&pool, p256, IOV("\x30\x0e\x31\x0c\x30\x0a\x06\x03\x55\x04\x03\x0c\x03" "a\0b"), one), "NUL");
+    refused(fix_csr_raw(&pool, p256,
+                        IOV("\x30\x0e\x31\x0c\x30\x0a\x06\x03\x55\x04\x03\x0c\x03"
+                            "a\0b"),
+                        one),
+            "NUL");
     /* an attribute that asks for nothing */
     parsed(fix_csr_raw(&pool, p256, none,
                        IOV("\x30\x15\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x09\x07\x31\x08\x0c\x06secret")));
