@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <unbound.h>
 #include <unistd.h>
 
@@ -16,7 +17,7 @@
 static const struct { const char *name, *value; } options[] = {
     {"use-syslog:", "no"},
     {"do-not-query-localhost:", "no"},
-    {"cache-max-ttl:", "0"}, /* a client that has just set its record must be believed at once */
+    {"cache-max-ttl:", "0"}, /* see no_cache() */
     {"cache-max-negative-ttl:", "0"},
     {"aggressive-nsec:", "no"},
     {"infra-host-ttl:", "2"}, /* a forwarder that was down is asked again this soon */
@@ -49,6 +50,24 @@ static bool checked(int rc, const char *what, struct err *e)
 }
 
 /* ---- forwarders ---- */
+
+/* A client that has just set its record must be believed at once. A TTL of 0 is not enough: answers still serve the
+ * rest of their second, and negative ones without an SOA five more. Only forward-no-cache helps, and only a file can
+ * say it; the addresses that ub_ctx_set_fwd() adds later join this zone. */
+static bool no_cache(struct ub_ctx *ctx, struct err *e)
+{
+    static const char text[] = "forward-zone:\n name: \".\"\n forward-no-cache: yes\n";
+    char path[32];
+    int fd = memfd_create("portico-dns", MFD_CLOEXEC);
+    bool ok = fd >= 0 && write(fd, text, sizeof(text) - 1) == (ssize_t)sizeof(text) - 1;
+    if (!ok)
+        err_internal(e, "memfd_create: %s", strerrordesc_np(errno));
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+    ok = ok && checked(ub_ctx_config(ctx, path), path, e);
+    if (fd >= 0)
+        close(fd);
+    return ok;
+}
 
 struct forwarders {
     struct ub_ctx *ctx;
@@ -175,7 +194,7 @@ struct ub_ctx *dns_setup(const struct dns_config *cfg, char **resolvers_out, str
     bool ok = checked(ub_ctx_async(ctx, 1), "async", e);
     for (size_t i = 0; ok && i < COUNTOF(options); i++)
         ok = checked(ub_ctx_set_option(ctx, options[i].name, options[i].value), options[i].name, e);
-    ok = ok && set_dnssec(ctx, cfg, e) && set_forwarders(&f, cfg, e) && open_zones(ctx, e);
+    ok = ok && set_dnssec(ctx, cfg, e) && no_cache(ctx, e) && set_forwarders(&f, cfg, e) && open_zones(ctx, e);
     if (!ok) {
         ub_ctx_delete(ctx);
         return NULL;
