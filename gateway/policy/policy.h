@@ -28,7 +28,7 @@ bool policy_csr(const struct settings_profile *p, const struct pki_csr *csr, str
 /* The CSR's names as sorted "dns:x" / "ip:y" texts, and the same for an order's identifiers: equal lists = equal names. */
 struct iovs policy_csr_names(pool_t *pool, const struct pki_csr *csr);
 struct iovs policy_ident_names(pool_t *pool, const struct ident *idents, size_t n);
-/* Says which names are missing and which are too many: badCSR. */
+/* True when they differ; e then says which names are missing and which are too many: badCSR. */
 bool policy_names_differ(pool_t *pool, const struct iovs *order, const struct iovs *csr, struct err *e);
 
 /* What a CA returned against what was asked: key, names exactly, validity window (not expired, within requested and
@@ -48,6 +48,7 @@ struct policy_route_query {
     const struct ident *idents;
     size_t n_idents;
     iov_t eab_kid, account_id;
+    const char *key_type;      /* as in a configuration ("p256"); NULL: not known yet, no key_types rule matches */
 };
 const struct settings_route *policy_route(const struct settings *s, const struct policy_route_query *q, struct err *e)
     MUST_CHECK;
