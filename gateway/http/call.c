@@ -41,9 +41,7 @@ static void on_failed(struct task *t, const struct err *e)
     struct call *c = CALL_OF(t);
     struct problem_doc doc = {.err = *e};
     c->verified = false; /* no second try at the database for the nonce */
-    t->over = false;     /* the answer is this call's continuation */
     call_problem(c, &doc);
-    t->over = true;
 }
 
 void call_begin(struct call *c, struct serve_req *r)
