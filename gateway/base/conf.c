@@ -175,7 +175,7 @@ static struct conf_node *parse_file(struct loading *l, const char *path, int fd)
     iov_t text;
     if (!conf_tree_read_file(path, fd, FILE_MAX_BYTES, &text, l->e))
         return NULL;
-    struct conf_node *root = parse(l->c, &(struct conf_source){text, path, dir_of(l->c, path)}, l->e);
+    struct conf_node *root = parse(l->c, &(struct conf_source){.text = text, .name = path, .dir = dir_of(l->c, path)}, l->e);
     conf_tree_wipe(&text);
     return root;
 }
@@ -304,7 +304,7 @@ struct conf *conf_load(const char *path, const char *const *overrides, size_t n_
 struct conf *conf_parse(iov_t text, const char *name, struct err *e)
 {
     struct conf *c = conf_new(name);
-    c->root = parse(c, &(struct conf_source){text, c->name, dir_of(c, "")}, e);
+    c->root = parse(c, &(struct conf_source){.text = text, .name = c->name, .dir = dir_of(c, "")}, e);
     const struct conf_node *include = c->root ? conf_get(c->root, "include") : NULL;
     if (c->root != NULL && include == NULL)
         return c;

@@ -23,7 +23,7 @@ static struct conf_node *value_of(const struct override *o, const char *text)
         return n;
     }
     struct err why = ERR_INIT;
-    struct conf_node *n = conf_tree_parse(o->c, &(struct conf_source){iov_of(text), o->where, o->dir}, &why);
+    struct conf_node *n = conf_tree_parse(o->c, &(struct conf_source){iov_of(text), o->where, o->dir, true}, &why);
     if (n == NULL)
         err_set(o->e, 0, "%s (a value that begins with %c is read as YAML; quote it if it is a text)", why.detail, text[0]);
     return n;

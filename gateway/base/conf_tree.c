@@ -102,14 +102,19 @@ struct reading {
     struct err *e;
 };
 
+static const char *place(struct conf *c, const struct conf_source *src, const yaml_mark_t *mark)
+{
+    return src->one_line ? src->name : iov_printf(&c->pool, "%s:%zu", src->name, mark->line + 1).base;
+}
+
 static const char *where(const struct reading *r, const yaml_node_t *y)
 {
-    return iov_printf(&r->c->pool, "%s:%zu", r->src->name, y->start_mark.line + 1).base;
+    return place(r->c, r->src, &y->start_mark);
 }
 
 static bool refuse(const struct reading *r, const yaml_node_t *y, const char *what)
 {
-    return err_set(r->e, 0, "%s:%zu: %s", r->src->name, y->start_mark.line + 1, what);
+    return err_set(r->e, 0, "%s: %s", where(r, y), what);
 }
 
 /* An unquoted text that YAML reads as "nothing". */
@@ -223,7 +228,7 @@ static struct conf_node *read_document(struct reading *r)
 {
     int count = (int)(r->doc.nodes.top - r->doc.nodes.start);
     if (count == 0)
-        return conf_tree_node(r->c, CONF_NULL, iov_printf(&r->c->pool, "%s:1", r->src->name).base, r->src->dir);
+        return conf_tree_node(r->c, CONF_NULL, place(r->c, r->src, &(yaml_mark_t){0}), r->src->dir);
     r->open = base_zalloc((size_t)count + 1);
     struct conf_node *root = read_node(r, 1, 0);
     free(r->open);
@@ -239,26 +244,25 @@ static void wipe_document(yaml_document_t *doc)
     }
 }
 
-static bool syntax_error(const yaml_parser_t *p, const struct conf_source *src, struct err *e)
+static bool syntax_error(struct conf *c, const yaml_parser_t *p, const struct conf_source *src, struct err *e)
 {
     const char *what = p->problem ? p->problem : "not YAML";
     if (p->error == YAML_READER_ERROR) /* libyaml gives a byte offset, not a line */
         return err_set(e, 0, "%s: %s (byte %zu)", src->name, what, p->problem_offset);
-    return err_set(e, 0, "%s:%zu: %s, column %zu%s%s", src->name, p->problem_mark.line + 1, what,
-                   p->problem_mark.column + 1, p->context ? ", " : "", p->context ? p->context : "");
+    return err_set(e, 0, "%s: %s, column %zu%s%s", place(c, src, &p->problem_mark), what, p->problem_mark.column + 1,
+                   p->context ? ", " : "", p->context ? p->context : "");
 }
 
 /* Nothing may follow the document. */
-static bool at_end(yaml_parser_t *p, const struct conf_source *src, struct err *e)
+static bool at_end(struct conf *c, yaml_parser_t *p, const struct conf_source *src, struct err *e)
 {
     yaml_document_t next;
     if (!yaml_parser_load(p, &next))
-        return syntax_error(p, src, e);
+        return syntax_error(c, p, src, e);
     const yaml_node_t *root = yaml_document_get_root_node(&next);
     bool more = root != NULL;
     if (more)
-        err_set(e, 0, "%s:%zu: a second YAML document begins; a file is one document", src->name,
-                root->start_mark.line + 1);
+        err_set(e, 0, "%s: a second YAML document begins; a file is one document", place(c, src, &root->start_mark));
     wipe_document(&next);
     yaml_document_delete(&next);
     return !more;
@@ -274,10 +278,10 @@ struct conf_node *conf_tree_parse(struct conf *c, const struct conf_source *src,
     yaml_parser_set_input_string(&p, (const unsigned char *)(src->text.base ? src->text.base : ""), src->text.len);
     yaml_parser_set_encoding(&p, YAML_UTF8_ENCODING);
     if (!yaml_parser_load(&p, &r.doc)) {
-        syntax_error(&p, src, e);
+        syntax_error(c, &p, src, e);
     } else {
         root = read_document(&r);
-        if (root != NULL && r.doc.nodes.top != r.doc.nodes.start && !at_end(&p, src, e))
+        if (root != NULL && r.doc.nodes.top != r.doc.nodes.start && !at_end(c, &p, src, e))
             root = NULL;
         wipe_document(&r.doc);
         yaml_document_delete(&r.doc);

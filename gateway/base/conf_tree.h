@@ -37,6 +37,7 @@ struct conf {
 struct conf_source {
     iov_t text;
     const char *name, *dir;
+    bool one_line; /* an override: places are its name without a line */
 };
 
 struct conf_node *conf_tree_node(struct conf *c, enum conf_kind kind, const char *where, const char *dir);
