@@ -42,6 +42,7 @@ enum conf_type {
     CONF_T_ENUM,     /* int: index into choices[] */
     CONF_T_SECRET,   /* struct conf_secret: the text itself, "file:PATH" (trailing newline cut) or "env:NAME" */
     CONF_T_FILE,     /* const char *: a path, relative ones are taken from the file that names them; must be readable */
+    CONF_T_FILES,    /* struct conf_list: a list of such paths, or one */
     CONF_T_NODE      /* const struct conf_node *: any shape, read later with its own rows */
 };
 
@@ -76,6 +77,7 @@ extern const char CONF_REQUIRED[];
 #define CONF_ENUM(st, m, key, d, ch, h) {.name = key, .type = CONF_T_ENUM, .offset = CONF_OFFSET(st, m, int), .def = d, .help = h, .choices = ch}
 #define CONF_SECRET(st, m, key, d, h) {.name = key, .type = CONF_T_SECRET, .offset = CONF_OFFSET(st, m, struct conf_secret), .def = d, .help = h}
 #define CONF_FILE(st, m, key, d, h) {.name = key, .type = CONF_T_FILE, .offset = CONF_OFFSET(st, m, const char *), .def = d, .help = h}
+#define CONF_FILES(st, m, key, d, h) {.name = key, .type = CONF_T_FILES, .offset = CONF_OFFSET(st, m, struct conf_list), .def = d, .help = h}
 #define CONF_NODE(st, m, key, d, h) {.name = key, .type = CONF_T_NODE, .offset = CONF_OFFSET(st, m, const struct conf_node *), .def = d, .help = h}
 #define CONF_END {.name = NULL}
 

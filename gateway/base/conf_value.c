@@ -216,6 +216,21 @@ static bool set_file(const struct setting *s)
     return true;
 }
 
+static bool set_files(const struct setting *s)
+{
+    struct conf_list *list = MEMBER(s, struct conf_list);
+    if (!set_list(s))
+        return false;
+    for (size_t i = 0; i < list->n; i++) {
+        struct setting one = *s;
+        one.node = s->node->kind == CONF_SEQ ? s->node->items[i] : s->node;
+        one.member = &list->v[i];
+        if (!set_file(&one))
+            return false;
+    }
+    return true;
+}
+
 static bool keep_secret(const struct setting *s, iov_t bytes)
 {
     if (bytes.len == 0)
@@ -278,16 +293,22 @@ static const struct {
     [CONF_T_ENUM] = {set_enum, sizeof(int)},
     [CONF_T_SECRET] = {set_secret, sizeof(struct conf_secret)},
     [CONF_T_FILE] = {set_file, sizeof(const char *)},
+    [CONF_T_FILES] = {set_files, sizeof(struct conf_list)},
     [CONF_T_NODE] = {set_node, sizeof(const struct conf_node *)},
 };
+
+static bool is_list(const struct conf_key *k)
+{
+    return k->type == CONF_T_LIST || k->type == CONF_T_FILES;
+}
 
 static bool set(const struct setting *s)
 {
     bool shape_ok = s->key->type == CONF_T_NODE || s->node->kind == CONF_SCALAR ||
-                    (s->key->type == CONF_T_LIST && s->node->kind == CONF_SEQ);
+                    (is_list(s->key) && s->node->kind == CONF_SEQ);
     if (!shape_ok)
         return conf_error(s->node, s->e, "%s: here is %s; write %s", s->key->name, conf_tree_kind_name(s->node),
-                          s->key->type == CONF_T_LIST ? "a list of values" : "a single value");
+                          is_list(s->key) ? "a list of values" : "a single value");
     return types[s->key->type].set(s);
 }
 
@@ -297,9 +318,9 @@ static bool set(const struct setting *s)
 static struct conf_node *default_node(struct conf *c, const struct conf_node *map, const struct conf_key *k)
 {
     const char *dir = map ? map->dir : c->root->dir, *where = map ? map->where : c->name;
-    struct conf_node *n = conf_tree_node(c, k->type == CONF_T_LIST ? CONF_SEQ : CONF_SCALAR, where, dir);
+    struct conf_node *n = conf_tree_node(c, is_list(k) ? CONF_SEQ : CONF_SCALAR, where, dir);
     n->text = k->def;
-    for (const char *p = k->def; k->type == CONF_T_LIST && *p != '\0';) {
+    for (const char *p = k->def; is_list(k) && *p != '\0';) {
         struct conf_node *item = conf_tree_node(c, CONF_SCALAR, where, dir);
         size_t len = strcspn(p, ",");
         item->text = iov_dup(&c->pool, (iov_t){(char *)p, len}).base;
