@@ -27,7 +27,7 @@ static bool is_ldh(char c)
 static iov_t lower(pool_t *pool, iov_t s)
 {
     iov_t out = iov_dup(pool, s);
-    for (size_t i = 0; i < out.len; ++i)
+    for (size_t i = 0; i < out.len; i++)
         if (out.base[i] >= 'A' && out.base[i] <= 'Z')
             out.base[i] += 'a' - 'A';
     return out;
@@ -50,7 +50,7 @@ static const char *label_fault(iov_t label)
 {
     if (label.len == 0)
         return "has an empty label";
-    for (size_t i = 0; i < label.len; ++i) {
+    for (size_t i = 0; i < label.len; i++) {
         const char *fault = character_fault(label.base[i]);
         if (fault != NULL)
             return fault;
@@ -68,7 +68,7 @@ static const char *label_fault(iov_t label)
 
 static bool all_digits(iov_t s)
 {
-    for (size_t i = 0; i < s.len; ++i)
+    for (size_t i = 0; i < s.len; i++)
         if (!is_digit(s.base[i]))
             return false;
     return s.len > 0;
@@ -97,7 +97,8 @@ static const char *name_fault(iov_t name)
     if (name.len > NAME_MAX_LEN)
         return "is longer than 253 characters";
     if (memchr(name.base, ':', name.len) != NULL)
-        return "has a colon: a port or a URL is not part of a name, and an address is an identifier of type \"ip\"";
+        return "has a colon: a port or a URL is not part of a name, and an address is an identifier of type "
+               "\"ip\"";
     bool last = false;
     iov_t rest = name, label = {0};
     while (!last) {
@@ -106,7 +107,9 @@ static const char *name_fault(iov_t name)
         if (fault != NULL)
             return fault;
     }
-    return all_digits(label) ? "ends in a number, as an IP address does; an address is an identifier of type \"ip\"" : NULL;
+    return all_digits(label)
+               ? "ends in a number, as an IP address does; an address is an identifier of type \"ip\""
+               : NULL;
 }
 
 static bool has_wildcard(iov_t name)
@@ -129,7 +132,8 @@ static bool normalize_dns(pool_t *pool, iov_t raw, struct ident *out, struct err
         *out = id;
         return true;
     }
-    return err_set(e, ACME_REJECTED_IDENTIFIER, "the name \"%s\" %s", iov_printable(pool, raw, SHOWN_MAX).base, fault);
+    return err_set(e, ACME_REJECTED_IDENTIFIER, "the name \"%s\" %s",
+                   iov_printable(pool, raw, SHOWN_MAX).base, fault);
 }
 
 /* ---- addresses ---- */
@@ -175,13 +179,15 @@ static bool normalize_ip(pool_t *pool, iov_t raw, struct ident *out, struct err 
         *out = (struct ident){.type = IDENT_IP, .value = iov_dup(pool, iov_of(text))};
         return true;
     }
-    return err_set(e, ACME_REJECTED_IDENTIFIER, "the address \"%s\" %s", iov_printable(pool, raw, SHOWN_MAX).base, fault);
+    return err_set(e, ACME_REJECTED_IDENTIFIER, "the address \"%s\" %s",
+                   iov_printable(pool, raw, SHOWN_MAX).base, fault);
 }
 
 bool ident_normalize(pool_t *pool, enum ident_type type, iov_t raw, struct ident *out, struct err *e)
 {
     if (raw.len == 0)
-        return err_set(e, ACME_MALFORMED, "an identifier of type \"%s\" has an empty value", ident_type_name(type));
+        return err_set(e, ACME_MALFORMED, "an identifier of type \"%s\" has an empty value",
+                       ident_type_name(type));
     return type == IDENT_IP ? normalize_ip(pool, raw, out, e) : normalize_dns(pool, raw, out, e);
 }
 
@@ -265,8 +271,7 @@ static bool ip_matches(const struct ident *id, iov_t pattern)
 /* suffix begins with a dot: is there at least one label before it? */
 static bool is_below(iov_t name, iov_t suffix)
 {
-    return name.len > suffix.len &&
-           iov_ieq((iov_t){name.base + name.len - suffix.len, suffix.len}, suffix);
+    return name.len > suffix.len && iov_ieq((iov_t){name.base + name.len - suffix.len, suffix.len}, suffix);
 }
 
 bool ident_matches(const struct ident *id, const char *pattern)

@@ -16,17 +16,18 @@ struct reader {
 };
 
 struct number {
-    iov_t text;  /* strict decoding makes it the only spelling of the bytes */
+    iov_t text; /* strict decoding makes it the only spelling of the bytes */
     iov_t bytes;
 };
 
 static bool refuse_private(const struct reader *r)
 {
     static const char *const members[] = {"d", "p", "q", "dp", "dq", "qi", "oth", "k"};
-    for (size_t i = 0; i < COUNTOF(members); ++i)
+    for (size_t i = 0; i < COUNTOF(members); i++)
         if (json_object_get(r->obj, members[i]) != NULL)
             return err_set(r->e, ACME_BAD_PUBLIC_KEY,
-                           "the JWK holds \"%s\", a part of a private or secret key: send the public key only, and treat "
+                           "the JWK holds \"%s\", a part of a private or secret key: send the public key "
+                           "only, and treat "
                            "this key as compromised",
                            members[i]);
     return true;
@@ -47,8 +48,8 @@ static bool read_coordinate(const struct reader *r, const char *name, size_t len
     if (!read_number(r, name, out))
         return false;
     if (out->bytes.len != len)
-        return err_set(r->e, ACME_BAD_PUBLIC_KEY, "\"%s\" of the JWK has %zu bytes; its curve wants %zu", name,
-                       out->bytes.len, len);
+        return err_set(r->e, ACME_BAD_PUBLIC_KEY, "\"%s\" of the JWK has %zu bytes; its curve wants %zu",
+                       name, out->bytes.len, len);
     return true;
 }
 
@@ -57,7 +58,8 @@ static bool refuse_curve(const struct reader *r, const char *supported)
     iov_t crv = json_get_iov(r->obj, "crv");
     if (crv.base == NULL)
         return err_set(r->e, ACME_BAD_PUBLIC_KEY, "the JWK lacks \"crv\", or it is not a string");
-    return err_set(r->e, ACME_BAD_PUBLIC_KEY, "curve \"%s\" is not supported for this type of key; supported: %s",
+    return err_set(r->e, ACME_BAD_PUBLIC_KEY,
+                   "curve \"%s\" is not supported for this type of key; supported: %s",
                    iov_printable(r->pool, crv, 40).base, supported);
 }
 
@@ -71,7 +73,7 @@ static bool parse_ec(const struct reader *r, struct jwk *out)
     iov_t crv = json_get_iov(r->obj, "crv");
     size_t i = 0;
     while (i < COUNTOF(curves) && !(crv.base != NULL && iov_is(crv, curves[i].name)))
-        ++i;
+        i++;
     if (i == COUNTOF(curves))
         return refuse_curve(r, "P-256, P-384, P-521");
     struct number x, y;
@@ -92,8 +94,8 @@ static bool parse_okp(const struct reader *r, struct jwk *out)
     if (!read_coordinate(r, "x", 32, &x))
         return false;
     *out = (struct jwk){.kty = JWK_OKP, .crv = JWK_ED25519, .x = x.bytes};
-    out->canonical = iov_printf(r->pool, "{\"crv\":\"Ed25519\",\"kty\":\"OKP\",\"x\":\"%.*s\"}", (int)x.text.len,
-                                x.text.base);
+    out->canonical = iov_printf(r->pool, "{\"crv\":\"Ed25519\",\"kty\":\"OKP\",\"x\":\"%.*s\"}",
+                                (int)x.text.len, x.text.base);
     return true;
 }
 
@@ -101,7 +103,7 @@ static size_t bit_length(iov_t n)
 {
     size_t bits = n.len * 8;
     for (unsigned top = (unsigned char)n.base[0]; (top & 0x80) == 0; top <<= 1)
-        --bits;
+        bits--;
     return bits;
 }
 
@@ -112,12 +114,13 @@ static bool parse_rsa(const struct reader *r, struct jwk *out)
         return false;
     /* RFC 7518 6.3.1.1 wants the shortest form. Another one would give the same key another thumbprint. */
     if (n.bytes.base[0] == 0 || exp.bytes.base[0] == 0)
-        return err_set(r->e, ACME_BAD_PUBLIC_KEY, "\"%s\" of the JWK begins with a zero byte; send the shortest form",
+        return err_set(r->e, ACME_BAD_PUBLIC_KEY,
+                       "\"%s\" of the JWK begins with a zero byte; send the shortest form",
                        n.bytes.base[0] == 0 ? "n" : "e");
     size_t bits = bit_length(n.bytes);
     if (bits < RSA_MIN_BITS || bits > RSA_MAX_BITS)
-        return err_set(r->e, ACME_BAD_PUBLIC_KEY, "the RSA key has %zu bits; %d to %d are accepted", bits, RSA_MIN_BITS,
-                       RSA_MAX_BITS);
+        return err_set(r->e, ACME_BAD_PUBLIC_KEY, "the RSA key has %zu bits; %d to %d are accepted", bits,
+                       RSA_MIN_BITS, RSA_MAX_BITS);
     if (exp.bytes.len > RSA_E_MAX_BYTES)
         return err_set(r->e, ACME_BAD_PUBLIC_KEY, "the exponent of the RSA key is longer than 64 bits");
     *out = (struct jwk){.kty = JWK_RSA, .n = n.bytes, .e = exp.bytes};

@@ -7,9 +7,10 @@
 #include "base/b64.h"
 
 enum {
-    BODY_MAX_BYTES = 1 << 20,     /* the listener's own limit is lower; this one holds wherever the text comes from */
-    PROTECTED_MAX_CHARS = 16384,  /* an RSA key of 8192 bits takes 1400, a URL some hundred */
-    SIGNATURE_MAX_CHARS = 1400,   /* RSA of 8192 bits: 1366 */
+    BODY_MAX_BYTES =
+        1 << 20, /* the listener's own limit is lower; this one holds wherever the text comes from */
+    PROTECTED_MAX_CHARS = 16384, /* an RSA key of 8192 bits takes 1400, a URL some hundred */
+    SIGNATURE_MAX_CHARS = 1400,  /* RSA of 8192 bits: 1366 */
     NONCE_MAX_CHARS = 256,
 };
 
@@ -37,7 +38,7 @@ const char *const jws_algorithms[] = {"ES256", "ES384", "ES512", "RS256", "PS256
 static const struct {
     const char *what; /* how details call it */
     bool nonce, mac;
-    bool jwk, kid;    /* allowed; exactly one of the allowed ones is wanted */
+    bool jwk, kid; /* allowed; exactly one of the allowed ones is wanted */
 } kinds[] = {
     [JWS_REQUEST] = {"the request", .nonce = true, .jwk = true, .kid = true},
     [JWS_KEY_CHANGE] = {"the inner JWS of the key change", .jwk = true},
@@ -68,9 +69,11 @@ static bool read_member(const struct reader *r, const json_t *obj, const char *n
     *out = json_get_iov(obj, name);
     if (out->base == NULL)
         return err_set(r->e, ACME_MALFORMED,
-                       "%s is not a JWS in flattened JSON form: member \"%s\" is missing or not a string", r->what, name);
+                       "%s is not a JWS in flattened JSON form: member \"%s\" is missing or not a string",
+                       r->what, name);
     if (out->len > max)
-        return err_set(r->e, ACME_MALFORMED, "member \"%s\" of %s has more than %zu characters", name, r->what, max);
+        return err_set(r->e, ACME_MALFORMED, "member \"%s\" of %s has more than %zu characters", name,
+                       r->what, max);
     return true;
 }
 
@@ -81,7 +84,8 @@ static bool decode_member(const struct reader *r, const char *name, iov_t text, 
         return true;
     }
     if (!b64_decode(r->pool, text, out))
-        return err_set(r->e, ACME_MALFORMED, "member \"%s\" of %s is not base64url without padding", name, r->what);
+        return err_set(r->e, ACME_MALFORMED, "member \"%s\" of %s is not base64url without padding", name,
+                       r->what);
     return true;
 }
 
@@ -99,7 +103,8 @@ static bool read_members(const struct reader *r, const json_t *obj, iov_t *prote
     if (head.len == 0 || sig.len == 0)
         return malformed(r, head.len == 0 ? "has an empty protected header" : "has an empty signature");
     struct jws *j = r->out;
-    if (!decode_member(r, "protected", head, protected_out) || !decode_member(r, "payload", payload, &j->payload) ||
+    if (!decode_member(r, "protected", head, protected_out) ||
+        !decode_member(r, "payload", payload, &j->payload) ||
         !decode_member(r, "signature", sig, &j->signature))
         return false;
     iov_t input = {pool_zalloc(r->pool, head.len + payload.len + 2), head.len + payload.len + 1};
@@ -118,12 +123,13 @@ static bool read_alg(const struct reader *r)
     if (name.base == NULL)
         return malformed(r, "lacks \"alg\" in its protected header, or it is not a string");
     bool want_mac = kinds[r->kind].mac;
-    for (size_t i = 0; i < JWS_ALG_COUNT; ++i)
+    for (size_t i = 0; i < JWS_ALG_COUNT; i++)
         if (iov_is(name, algs[i].name) && (algs[i].family == FAMILY_MAC) == want_mac) {
             r->out->alg = (enum jws_alg)i;
             return true;
         }
-    return err_set(r->e, ACME_BAD_SIGNATURE_ALGORITHM, "%s is signed with algorithm \"%s\"; accepted here: %s", r->what,
+    return err_set(r->e, ACME_BAD_SIGNATURE_ALGORITHM,
+                   "%s is signed with algorithm \"%s\"; accepted here: %s", r->what,
                    iov_printable(r->pool, name, 40).base,
                    want_mac ? "HS256, HS384, HS512" : "ES256, ES384, ES512, RS256, PS256, EdDSA");
 }
@@ -139,9 +145,10 @@ static bool read_url(const struct reader *r)
 
 static bool is_b64url(iov_t s)
 {
-    for (size_t i = 0; i < s.len; ++i) {
+    for (size_t i = 0; i < s.len; i++) {
         char c = s.base[i];
-        if (!((c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '_'))
+        if (!((c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' ||
+              c == '_'))
             return false;
     }
     return true;
@@ -151,12 +158,14 @@ static bool read_nonce(const struct reader *r)
 {
     const json_t *value = json_object_get(r->out->header, "nonce");
     if (!kinds[r->kind].nonce)
-        return value == NULL || malformed(r, "has a \"nonce\" in its protected header; only the outer request may");
+        return value == NULL ||
+               malformed(r, "has a \"nonce\" in its protected header; only the outer request may");
     iov_t nonce = json_get_iov(r->out->header, "nonce");
     /* RFC 8555 6.5: not present is answered like unacceptable, so that the client finds a nonce in the answer. */
     if (value == NULL || (nonce.base != NULL && nonce.len == 0))
-        return err_set(r->e, ACME_BAD_NONCE,
-                       "the request has no nonce in its protected header; repeat it with the one in Replay-Nonce");
+        return err_set(
+            r->e, ACME_BAD_NONCE,
+            "the request has no nonce in its protected header; repeat it with the one in Replay-Nonce");
     if (nonce.base == NULL || nonce.len > NONCE_MAX_CHARS || !is_b64url(nonce))
         return malformed(r, "has a \"nonce\" that is not a base64url string");
     r->out->nonce = iov_dup(r->pool, nonce);
@@ -177,10 +186,11 @@ static bool read_jwk(const struct reader *r, const json_t *jwk)
     struct jws *j = r->out;
     if (!jwk_parse(r->pool, jwk, &j->jwk, r->e))
         return false;
-    static const enum family family_of[] = {[JWK_EC] = FAMILY_EC, [JWK_RSA] = FAMILY_RSA, [JWK_OKP] = FAMILY_OKP};
+    static const enum family family_of[] = {
+        [JWK_EC] = FAMILY_EC, [JWK_RSA] = FAMILY_RSA, [JWK_OKP] = FAMILY_OKP};
     if (family_of[j->jwk.kty] != algs[j->alg].family || (int)j->jwk.crv != algs[j->alg].crv)
-        return err_set(r->e, ACME_BAD_SIGNATURE_ALGORITHM, "algorithm \"%s\" does not fit the type of the key in \"jwk\"",
-                       algs[j->alg].name);
+        return err_set(r->e, ACME_BAD_SIGNATURE_ALGORITHM,
+                       "algorithm \"%s\" does not fit the type of the key in \"jwk\"", algs[j->alg].name);
     j->has_jwk = true;
     return true;
 }
@@ -207,8 +217,9 @@ static bool check_signature_length(const struct reader *r)
         want = j->jwk.n.len;
     if (want == 0 || j->signature.len == want)
         return true;
-    return err_set(r->e, ACME_MALFORMED, "the signature of %s has %zu bytes; %s wants %zu%s", r->what, j->signature.len,
-                   algs[j->alg].name, want, algs[j->alg].family == FAMILY_EC ? " (R and S, not DER)" : "");
+    return err_set(r->e, ACME_MALFORMED, "the signature of %s has %zu bytes; %s wants %zu%s", r->what,
+                   j->signature.len, algs[j->alg].name, want,
+                   algs[j->alg].family == FAMILY_EC ? " (R and S, not DER)" : "");
 }
 
 static bool read_header(const struct reader *r, iov_t text)
@@ -217,7 +228,8 @@ static bool read_header(const struct reader *r, iov_t text)
     json_t *header = json_parse_object(text, PROTECTED_MAX_CHARS, &why);
     r->out->header = header;
     if (header == NULL)
-        return err_set(r->e, ACME_MALFORMED, "the protected header of %s is not a JSON object: %s", r->what, why.detail);
+        return err_set(r->e, ACME_MALFORMED, "the protected header of %s is not a JSON object: %s", r->what,
+                       why.detail);
     if (json_object_get(header, "crit") != NULL)
         return malformed(r, "has \"crit\" in its protected header; no extension is understood here");
     if (json_object_get(header, "b64") != NULL)
@@ -244,7 +256,8 @@ bool jws_parse(pool_t *pool, iov_t body, enum jws_kind kind, struct jws *out, st
     json_t *obj = json_parse_object(body, BODY_MAX_BYTES, &why);
     *out = (struct jws){0};
     if (obj == NULL)
-        return err_set(e, ACME_MALFORMED, "%s is not a JWS in flattened JSON form: %s", kinds[kind].what, why.detail);
+        return err_set(e, ACME_MALFORMED, "%s is not a JWS in flattened JSON form: %s", kinds[kind].what,
+                       why.detail);
     bool ok = jws_from_json(pool, obj, kind, out, e);
     json_decref(obj);
     return ok;

@@ -3,8 +3,9 @@
 #include "acme/objects.h"
 
 static const char *const status_names[ST_COUNT] = {
-    [ST_PENDING] = "pending", [ST_READY] = "ready",             [ST_PROCESSING] = "processing", [ST_VALID] = "valid",
-    [ST_INVALID] = "invalid", [ST_DEACTIVATED] = "deactivated", [ST_EXPIRED] = "expired",       [ST_REVOKED] = "revoked",
+    [ST_PENDING] = "pending", [ST_READY] = "ready",     [ST_PROCESSING] = "processing",
+    [ST_VALID] = "valid",     [ST_INVALID] = "invalid", [ST_DEACTIVATED] = "deactivated",
+    [ST_EXPIRED] = "expired", [ST_REVOKED] = "revoked",
 };
 
 const char *acme_status_name(enum acme_status s)
@@ -14,7 +15,7 @@ const char *acme_status_name(enum acme_status s)
 
 bool acme_status_parse(iov_t text, enum acme_status *out)
 {
-    for (size_t i = 0; i < ST_COUNT; ++i)
+    for (size_t i = 0; i < ST_COUNT; i++)
         if (iov_is(text, status_names[i])) {
             *out = (enum acme_status)i;
             return true;
@@ -34,7 +35,7 @@ bool acme_edge(enum acme_object o, enum acme_status from, enum acme_event ev, en
 #include "acme/state.def"
 #undef EDGE
     };
-    for (size_t i = 0; i < COUNTOF(edges); ++i)
+    for (size_t i = 0; i < COUNTOF(edges); i++)
         if (edges[i].object == o && edges[i].from == from && edges[i].event == ev) {
             *to_out = edges[i].to;
             return true;
@@ -45,7 +46,8 @@ bool acme_edge(enum acme_object o, enum acme_status from, enum acme_event ev, en
 /* base + "/kind/" + id + tail */
 static iov_t object_url(pool_t *pool, const struct acme_urls *u, const char *kind, iov_t id, const char *tail)
 {
-    return iov_printf(pool, "%.*s/%s/%.*s%s", (int)u->base.len, u->base.base, kind, (int)id.len, id.base, tail);
+    return iov_printf(pool, "%.*s/%s/%.*s%s", (int)u->base.len, u->base.base, kind, (int)id.len, id.base,
+                      tail);
 }
 
 iov_t acme_url_account(pool_t *pool, const struct acme_urls *u, iov_t id)
@@ -75,8 +77,8 @@ iov_t acme_url_authz(pool_t *pool, const struct acme_urls *u, iov_t id)
 
 iov_t acme_url_challenge(pool_t *pool, const struct acme_urls *u, iov_t authz_id, iov_t type)
 {
-    return iov_printf(pool, "%.*s/challenge/%.*s/%.*s", (int)u->base.len, u->base.base, (int)authz_id.len, authz_id.base,
-                      (int)type.len, type.base);
+    return iov_printf(pool, "%.*s/challenge/%.*s/%.*s", (int)u->base.len, u->base.base, (int)authz_id.len,
+                      authz_id.base, (int)type.len, type.base);
 }
 
 iov_t acme_url_cert(pool_t *pool, const struct acme_urls *u, iov_t id, unsigned chain)

@@ -51,7 +51,7 @@ static void put_subproblems(json_t *obj, const struct problem_doc *doc)
     if (doc->n_subs == 0)
         return;
     json_t *list = json_array();
-    for (size_t i = 0; i < doc->n_subs; ++i) {
+    for (size_t i = 0; i < doc->n_subs; i++) {
         json_t *sub = json_object();
         put_type_and_detail(sub, &doc->subs[i].err);
         if (doc->subs[i].ident.value.base != NULL)
@@ -74,7 +74,7 @@ json_t *problem_json(const struct problem_doc *doc)
     put_subproblems(obj, doc);
     if (doc->list_algorithms) {
         json_t *list = json_array();
-        for (const char *const *name = jws_algorithms; *name != NULL; ++name)
+        for (const char *const *name = jws_algorithms; *name != NULL; name++)
             json_array_append_new(list, json_string(*name));
         json_object_set_new(obj, "algorithms", list);
     }

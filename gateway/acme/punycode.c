@@ -54,14 +54,14 @@ bool punycode_decode(iov_t in, uint32_t out[PUNYCODE_MAX], size_t *n_out)
 {
     size_t basic = in.len, n = 0;
     while (basic > 0 && in.base[basic - 1] != '-')
-        --basic;
-    size_t pos = basic;      /* behind the last delimiter */
+        basic--;
+    size_t pos = basic; /* behind the last delimiter */
     basic -= basic > 0;
     if (in.len > PUNYCODE_MAX)
         return false;
-    if (pos == 1)            /* a delimiter with nothing before it is not one (section 6.2) */
+    if (pos == 1) /* a delimiter with nothing before it is not one (section 6.2) */
         return false;
-    for (; n < basic; ++n) {
+    for (; n < basic; n++) {
         if ((unsigned char)in.base[n] >= 0x80)
             return false;
         out[n] = (unsigned char)in.base[n];
@@ -78,7 +78,7 @@ bool punycode_decode(iov_t in, uint32_t out[PUNYCODE_MAX], size_t *n_out)
         i %= (uint32_t)(n + 1);
         memmove(out + i + 1, out + i, (n - i) * sizeof(*out));
         out[i++] = cp;
-        ++n;
+        n++;
     }
     *n_out = n;
     return true;
@@ -114,7 +114,7 @@ bool punycode_encode(const uint32_t *in, size_t n, char out[PUNYCODE_MAX], size_
     struct writer w = {.out = out};
     if (n > PUNYCODE_MAX)
         return false;
-    for (size_t i = 0; i < n; ++i)
+    for (size_t i = 0; i < n; i++)
         if (in[i] < 0x80 && !put(&w, (char)in[i]))
             return false;
     size_t basic = w.n, done = w.n;
@@ -124,12 +124,12 @@ bool punycode_encode(const uint32_t *in, size_t n, char out[PUNYCODE_MAX], size_
     uint32_t cp = INITIAL_N, delta = 0, bias = INITIAL_BIAS;
     while (done < n) {
         uint32_t next = UINT32_MAX;
-        for (size_t i = 0; i < n; ++i)
+        for (size_t i = 0; i < n; i++)
             if (in[i] >= cp && in[i] < next)
                 next = in[i];
         delta += (next - cp) * ((uint32_t)done + 1);
         cp = next;
-        for (size_t i = 0; i < n; ++i) {
+        for (size_t i = 0; i < n; i++) {
             delta += in[i] < cp;
             if (in[i] != cp)
                 continue;
@@ -137,10 +137,10 @@ bool punycode_encode(const uint32_t *in, size_t n, char out[PUNYCODE_MAX], size_
                 return false;
             bias = adapt(delta, (uint32_t)done + 1, done == basic);
             delta = 0;
-            ++done;
+            done++;
         }
-        ++delta;
-        ++cp;
+        delta++;
+        cp++;
     }
     *n_out = w.n;
     return true;
@@ -153,11 +153,11 @@ static bool never_in_names(uint32_t cp)
     static const struct {
         uint32_t first, last;
     } ranges[] = {
-        {0x80, 0xa0},     {0xad, 0xad},     {0x2000, 0x200b}, {0x200e, 0x200f}, {0x2024, 0x2026}, {0x2028, 0x202f},
-        {0x205f, 0x206f}, {0x3000, 0x3002}, {0xd800, 0xf8ff}, {0xfdd0, 0xfdef}, {0xfe00, 0xfe0f}, {0xfeff, 0xffff},
-        {0xe0000, 0x10ffff},
+        {0x80, 0xa0},     {0xad, 0xad},     {0x2000, 0x200b},    {0x200e, 0x200f}, {0x2024, 0x2026},
+        {0x2028, 0x202f}, {0x205f, 0x206f}, {0x3000, 0x3002},    {0xd800, 0xf8ff}, {0xfdd0, 0xfdef},
+        {0xfe00, 0xfe0f}, {0xfeff, 0xffff}, {0xe0000, 0x10ffff},
     };
-    for (size_t i = 0; i < COUNTOF(ranges); ++i)
+    for (size_t i = 0; i < COUNTOF(ranges); i++)
         if (cp >= ranges[i].first && cp <= ranges[i].last)
             return true;
     return (cp & 0xfffe) == 0xfffe;
@@ -171,7 +171,7 @@ const char *punycode_label_fault(iov_t label)
     if (!punycode_decode(coded, points, &n) || n == 0)
         return "has a label that begins with \"xn--\" and is not Punycode";
     bool ascii = true;
-    for (size_t i = 0; i < n; ++i) {
+    for (size_t i = 0; i < n; i++) {
         ascii = ascii && points[i] < 0x80;
         if (points[i] >= 0x80 && never_in_names(points[i]))
             return "has an \"xn--\" label whose decoded form holds a character that no name may hold";

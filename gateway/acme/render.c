@@ -42,14 +42,15 @@ json_t *acme_account_json(pool_t *pool, const struct acme_urls *u, const struct 
 {
     json_t *obj = json_object(), *contacts = json_array();
     put_status(obj, a->status);
-    for (size_t i = 0; i < a->contacts.n; ++i)
+    for (size_t i = 0; i < a->contacts.n; i++)
         json_array_append_new(contacts, json_str(a->contacts.v[i]));
     json_object_set_new(obj, "contact", contacts);
     if (a->terms_agreed)
         json_object_set_new(obj, "termsOfServiceAgreed", json_true());
     put_iov(obj, "orders", acme_url_orders(pool, u, a->id));
     struct err why = ERR_INIT;
-    json_t *binding = a->eab_json.base == NULL ? NULL : json_parse_object(a->eab_json, STORED_MAX_BYTES, &why);
+    json_t *binding = a->eab_json.base == NULL ? NULL
+                                               : json_parse_object(a->eab_json, STORED_MAX_BYTES, &why);
     if (binding != NULL)
         json_object_set_new(obj, "externalAccountBinding", binding);
     return obj;
@@ -58,7 +59,7 @@ json_t *acme_account_json(pool_t *pool, const struct acme_urls *u, const struct 
 static json_t *identifier_list(const struct ident *idents, size_t n)
 {
     json_t *list = json_array();
-    for (size_t i = 0; i < n; ++i)
+    for (size_t i = 0; i < n; i++)
         json_array_append_new(list, ident_json(&idents[i]));
     return list;
 }
@@ -73,7 +74,7 @@ json_t *acme_order_json(pool_t *pool, const struct acme_urls *u, const struct ac
     put_time(obj, "notBefore", pool, o->not_before);
     put_time(obj, "notAfter", pool, o->not_after);
     put_error(obj, o->error);
-    for (size_t i = 0; i < o->authz_ids.n; ++i)
+    for (size_t i = 0; i < o->authz_ids.n; i++)
         json_array_append_new(authzs, json_str(acme_url_authz(pool, u, o->authz_ids.v[i])));
     json_object_set_new(obj, "authorizations", authzs);
     put_iov(obj, "finalize", acme_url_finalize(pool, u, o->id));
@@ -83,7 +84,8 @@ json_t *acme_order_json(pool_t *pool, const struct acme_urls *u, const struct ac
     return obj;
 }
 
-json_t *acme_challenge_json(pool_t *pool, const struct acme_urls *u, iov_t authz_id, const struct acme_challenge *c)
+json_t *acme_challenge_json(pool_t *pool, const struct acme_urls *u, iov_t authz_id,
+                            const struct acme_challenge *c)
 {
     json_t *obj = json_object();
     put_iov(obj, "type", c->type);
@@ -102,10 +104,11 @@ static enum acme_status authz_status(const struct acme_authz *a, int64_t now)
 }
 
 /* The challenges a client is shown: all, or those of one status when there are any. */
-static json_t *challenge_list(pool_t *pool, const struct acme_urls *u, const struct acme_authz *a, enum acme_status only)
+static json_t *challenge_list(pool_t *pool, const struct acme_urls *u, const struct acme_authz *a,
+                              enum acme_status only)
 {
     json_t *list = json_array();
-    for (size_t i = 0; i < a->n_challenges; ++i)
+    for (size_t i = 0; i < a->n_challenges; i++)
         if (only == ST_COUNT || a->challenges[i].status == only)
             json_array_append_new(list, acme_challenge_json(pool, u, a->id, &a->challenges[i]));
     if (json_array_size(list) != 0 || only == ST_COUNT)
@@ -120,14 +123,17 @@ json_t *acme_authz_json(pool_t *pool, const struct acme_urls *u, const struct ac
     json_object_set_new(obj, "identifier", ident_json(&a->ident));
     put_status(obj, authz_status(a, now));
     put_time(obj, "expires", pool, a->expires_at);
-    enum acme_status only = a->status == ST_PENDING ? ST_COUNT : a->status == ST_INVALID ? ST_INVALID : ST_VALID;
+    enum acme_status only = a->status == ST_PENDING   ? ST_COUNT
+                            : a->status == ST_INVALID ? ST_INVALID
+                                                      : ST_VALID;
     json_object_set_new(obj, "challenges", challenge_list(pool, u, a, only));
     if (a->wildcard)
         json_object_set_new(obj, "wildcard", json_true());
     return obj;
 }
 
-static void put_resource(json_t *obj, pool_t *pool, const struct acme_urls *u, const char *key, const char *path)
+static void put_resource(json_t *obj, pool_t *pool, const struct acme_urls *u, const char *key,
+                         const char *path)
 {
     put_iov(obj, key, iov_printf(pool, "%.*s/%s", (int)u->base.len, u->base.base, path));
 }
@@ -139,16 +145,17 @@ static json_t *directory_meta(const struct acme_directory *d)
     put_iov(meta, "website", iov_of(d->website));
     if (d->n_caa != 0) {
         json_t *caa = json_array();
-        for (size_t i = 0; i < d->n_caa; ++i)
+        for (size_t i = 0; i < d->n_caa; i++)
             json_array_append_new(caa, json_str(iov_of(d->caa[i])));
         json_object_set_new(meta, "caaIdentities", caa);
     }
     json_object_set_new(meta, "externalAccountRequired", json_boolean(d->external_account_required));
     if (d->n_profiles != 0) {
         json_t *profiles = json_object();
-        for (size_t i = 0; i < d->n_profiles; ++i) {
+        for (size_t i = 0; i < d->n_profiles; i++) {
             const char *text = d->profiles[i].description;
-            json_object_set_new(profiles, d->profiles[i].name, json_str(text == NULL ? IOV("") : iov_of(text)));
+            json_object_set_new(profiles, d->profiles[i].name,
+                                json_str(text == NULL ? IOV("") : iov_of(text)));
         }
         json_object_set_new(meta, "profiles", profiles);
     }

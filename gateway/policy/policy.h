@@ -8,7 +8,8 @@
 #include "io/pki.h"
 #include "policy/settings.h"
 
-/* What an EAB key allows: JSON of column eab.policy, NULL text = everything. Members: "names" (patterns), "profiles". */
+/* What an EAB key allows: JSON of column eab.policy, NULL text = everything. Members: "names" (patterns), "profiles".
+ * Anything else is an error (serverInternal: an operator wrote it). */
 struct policy_eab {
     struct iovs names, profiles;
     bool limited_names, limited_profiles;

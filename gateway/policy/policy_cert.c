@@ -64,11 +64,11 @@ static struct iovs cert_names(pool_t *pool, const struct pki_cert *cert)
 static bool check_names(const struct check *c)
 {
     struct iovs names = cert_names(c->pool, c->cert);
-    for (size_t i = 0; i < c->asked->names->n; ++i)
+    for (size_t i = 0; i < c->asked->names->n; i++)
         if (!iovs_has(&names, c->asked->names->v[i]))
             return err_set(c->e, ACME_SERVER_INTERNAL, "the CA returned a certificate without the name %s",
                            iov_printable(c->pool, c->asked->names->v[i], NAME_SHOWN).base);
-    for (size_t i = 0; i < names.n; ++i)
+    for (size_t i = 0; i < names.n; i++)
         if (!iovs_has(c->asked->names, names.v[i]))
             return err_set(c->e, ACME_SERVER_INTERNAL,
                            "the CA returned a certificate with the name %s, which was not asked for",
@@ -85,7 +85,8 @@ static bool check_cn(const struct check *c)
     struct ident id;
     if (cn.base == NULL || memchr(cn.base, '.', cn.len) == NULL || cn.base[cn.len - 1] == '.')
         return true;
-    if (!ident_normalize(c->pool, IDENT_IP, cn, &id, &ignored) && !ident_normalize(c->pool, IDENT_DNS, cn, &id, &ignored))
+    if (!ident_normalize(c->pool, IDENT_IP, cn, &id, &ignored) &&
+        !ident_normalize(c->pool, IDENT_DNS, cn, &id, &ignored))
         return true;
     struct iovs as_list = policy_ident_names(c->pool, &id, 1);
     if (iovs_has(c->asked->names, as_list.v[0]))
@@ -141,7 +142,8 @@ bool policy_certificate(pool_t *pool, const struct policy_asked *asked, const st
         return err_cause(e, "%s", why.cause);
     }
     if (!iov_eq(cert_out->spki_sha256, asked->spki_sha256))
-        return err_set(e, ACME_SERVER_INTERNAL, "the CA returned a certificate for another key than the CSR's");
+        return err_set(e, ACME_SERVER_INTERNAL,
+                       "the CA returned a certificate for another key than the CSR's");
     if (cert_out->is_ca)
         return err_set(e, ACME_SERVER_INTERNAL, "the CA returned a CA certificate");
     return check_names(&c) && check_cn(&c) && check_validity(&c) && check_chain(&c, chain_ders);

@@ -16,7 +16,7 @@ static const char *local_part_fault(iov_t s)
         return "has nothing, or too much, before the \"@\"";
     if (s.base[0] == '.' || s.base[s.len - 1] == '.')
         return "begins or ends with a dot before the \"@\"";
-    for (size_t i = 0; i < s.len; ++i) {
+    for (size_t i = 0; i < s.len; i++) {
         char c = s.base[i];
         bool alnum = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
         if (c == '.' && s.base[i + 1] == '.')
@@ -57,7 +57,7 @@ static const char *address_fault(pool_t *pool, iov_t s)
 
 static bool has_scheme(iov_t s)
 {
-    for (size_t i = 0; i < s.len; ++i) {
+    for (size_t i = 0; i < s.len; i++) {
         char c = s.base[i];
         if (c == ':')
             return i > 0;
@@ -73,9 +73,11 @@ static bool contact_ok(pool_t *pool, iov_t text, struct err *e)
     const size_t scheme = sizeof("mailto:") - 1;
     const char *shown = iov_printable(pool, text, SHOWN_MAX).base;
     if (text.len > CONTACT_MAX)
-        return err_set(e, ACME_INVALID_CONTACT, "the contact \"%s\" is longer than %d characters", shown, CONTACT_MAX);
+        return err_set(e, ACME_INVALID_CONTACT, "the contact \"%s\" is longer than %d characters", shown,
+                       CONTACT_MAX);
     if (!has_scheme(text))
-        return err_set(e, ACME_INVALID_CONTACT, "the contact \"%s\" is not a URL such as mailto:admin@example.org", shown);
+        return err_set(e, ACME_INVALID_CONTACT,
+                       "the contact \"%s\" is not a URL such as mailto:admin@example.org", shown);
     if (text.len < scheme || !iov_ieq((iov_t){text.base, scheme}, IOV("mailto:")))
         return err_set(e, ACME_UNSUPPORTED_CONTACT, "the contact \"%s\" is not a mailto: URL", shown);
     const char *fault = address_fault(pool, (iov_t){text.base + scheme, text.len - scheme});
@@ -90,8 +92,9 @@ bool policy_contacts(pool_t *pool, const json_t *array, size_t max, struct iovs 
     if (!json_is_array(array))
         return err_set(e, ACME_MALFORMED, "\"contact\" must be an array of strings");
     if (json_array_size(array) > max)
-        return err_set(e, ACME_INVALID_CONTACT, "%zu contacts were sent; at most %zu are kept", json_array_size(array), max);
-    for (size_t i = 0; i < json_array_size(array); ++i) {
+        return err_set(e, ACME_INVALID_CONTACT, "%zu contacts were sent; at most %zu are kept",
+                       json_array_size(array), max);
+    for (size_t i = 0; i < json_array_size(array); i++) {
         const json_t *item = json_array_get(array, i);
         if (!json_is_string(item))
             return err_set(e, ACME_MALFORMED, "\"contact\" must be an array of strings");

@@ -6,7 +6,7 @@ enum { NAME_SHOWN = 120 };
 
 static bool list_has(const struct conf_list *list, iov_t value)
 {
-    for (size_t i = 0; i < list->n && value.base != NULL; ++i)
+    for (size_t i = 0; i < list->n && value.base != NULL; i++)
         if (iov_is(value, list->v[i]))
             return true;
     return false;
@@ -14,10 +14,10 @@ static bool list_has(const struct conf_list *list, iov_t value)
 
 static bool all_names_match(const struct conf_list *patterns, const struct ident *idents, size_t n)
 {
-    for (size_t i = 0; i < n; ++i) {
+    for (size_t i = 0; i < n; i++) {
         size_t k = 0;
         while (k < patterns->n && !ident_matches(&idents[i], patterns->v[k]))
-            ++k;
+            k++;
         if (k == patterns->n)
             return false;
     }
@@ -43,19 +43,21 @@ static bool route_matches(const struct settings_route *r, const struct policy_ro
            (r->match.names.n == 0 || all_names_match(&r->match.names, q->idents, q->n_idents));
 }
 
-const struct settings_route *policy_route(const struct settings *s, const struct policy_route_query *q, struct err *e)
+const struct settings_route *policy_route(const struct settings *s, const struct policy_route_query *q,
+                                          struct err *e)
 {
-    for (size_t i = 0; i < s->n_routes; ++i)
+    for (size_t i = 0; i < s->n_routes; i++)
         if (route_matches(&s->routes[i], q))
             return &s->routes[i];
     pool_t pool;
     h2o_mem_init_pool(&pool);
     const char *first = q->n_idents == 0 ? "" : iov_printable(&pool, q->idents[0].value, NAME_SHOWN).base;
     err_set(e, ACME_REJECTED_IDENTIFIER,
-            "no CA of this gateway serves this order (directory \"%s\", profile \"%s\", %zu identifiers from \"%s\" on): "
+            "no CA of this gateway serves this order (directory \"%s\", profile \"%s\", %zu identifiers from "
+            "\"%s\" on): "
             "none of its %zu routes matches",
-            q->directory == NULL ? "" : q->directory, q->profile == NULL ? "" : q->profile, q->n_idents, first,
-            s->n_routes);
+            q->directory == NULL ? "" : q->directory, q->profile == NULL ? "" : q->profile, q->n_idents,
+            first, s->n_routes);
     h2o_mem_clear_pool(&pool);
     return NULL;
 }

@@ -18,7 +18,7 @@ static void check_ident(pool_t *pool, const struct ident *id)
     struct err e = ERR_INIT;
     struct ident again;
     check(id->value.len > 0 && id->value.len <= 253);
-    for (size_t i = 0; i < id->value.len; ++i)
+    for (size_t i = 0; i < id->value.len; i++)
         check(id->value.base[i] > 0x20 && id->value.base[i] < 0x7f && id->value.base[i] != '"');
     check(ident_normalize(pool, id->type, id->value, &again, &e) && ident_eq(id, &again));
     check(ident_matches(id, iov_dup(pool, id->value).base));
@@ -53,19 +53,20 @@ static void try_punycode(iov_t text)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const char *const patterns[] = {"*", "*.example", ".example", "a.example", "10.0.0.0/9", "2001:db8::/33"};
+    static const char *const patterns[] = {"*",         "*.example",  ".example",
+                                           "a.example", "10.0.0.0/9", "2001:db8::/33"};
     pool_t pool;
     h2o_mem_init_pool(&pool);
     iov_t text = {(char *)data, size};
     struct err e = ERR_INIT;
     struct ident id;
-    for (int type = IDENT_DNS; type <= IDENT_IP; ++type) {
+    for (int type = IDENT_DNS; type <= IDENT_IP; type++) {
         if (!ident_normalize(&pool, (enum ident_type)type, text, &id, &e)) {
             check(e.detail[0] != 0);
             continue;
         }
         check_ident(&pool, &id);
-        for (size_t i = 0; i < COUNTOF(patterns); ++i)
+        for (size_t i = 0; i < COUNTOF(patterns); i++)
             (void)ident_matches(&id, patterns[i]);
         (void)ident_matches(&id, iov_dup(&pool, text).base);
     }

@@ -41,7 +41,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     h2o_mem_init_pool(&pool);
     iov_t body = {(char *)data, size};
     struct err e = ERR_INIT;
-    for (size_t i = 0; i < COUNTOF(kinds); ++i) {
+    for (size_t i = 0; i < COUNTOF(kinds); i++) {
         struct jws j;
         if (jws_parse(&pool, body, kinds[i], &j, &e))
             check_jws(&pool, &j, kinds[i]);
@@ -56,8 +56,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         check_key(&pool, &key);
     if (obj != NULL) {
         iov_t head = b64_encode(&pool, body);
-        iov_t text = iov_printf(&pool, "{\"protected\":\"%s\",\"payload\":\"\",\"signature\":\"AA\"}", head.base);
-        for (size_t i = 0; i < COUNTOF(kinds); ++i) {
+        iov_t text = iov_printf(&pool, "{\"protected\":\"%s\",\"payload\":\"\",\"signature\":\"AA\"}",
+                                head.base);
+        for (size_t i = 0; i < COUNTOF(kinds); i++) {
             struct jws j;
             if (jws_parse(&pool, text, kinds[i], &j, &e))
                 check_jws(&pool, &j, kinds[i]);

@@ -33,7 +33,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct subproblem subs[2] = {{.ident = {IDENT_DNS, iov_of(cstr)}}, {.ident = {IDENT_IP, IOV_NULL}}};
     err_set(&subs[0].err, size > 0 ? data[0] : 0, "%s", cstr);
     err_set(&subs[1].err, ACME_DNS, "%.*s", (int)(size % 64), cstr);
-    struct problem_doc doc = {.subs = subs, .n_subs = size % 3, .instance = text, .list_algorithms = size % 2 == 0};
+    struct problem_doc doc = {
+        .subs = subs, .n_subs = size % 3, .instance = text, .list_algorithms = size % 2 == 0};
     err_set(&doc.err, size > 1 ? (int8_t)data[1] : 0, "%s", cstr);
     reads_back(&pool, problem_json(&doc));
 

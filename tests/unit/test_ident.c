@@ -27,7 +27,7 @@ static iov_t repeat(const char *part, size_t n)
 {
     struct sbuf b;
     sbuf_init(&b, &pool);
-    for (size_t i = 0; i < n; ++i)
+    for (size_t i = 0; i < n; i++)
         sbuf_puts(&b, part);
     return b.text;
 }
@@ -80,7 +80,7 @@ static void dns_names_are_accepted_in_one_spelling(void **state UNUSED)
         {"xn--80akhbyknj4f", "xn--80akhbyknj4f"},
         {"a.example.1x", "a.example.1x"},
     };
-    for (size_t i = 0; i < COUNTOF(rows); ++i)
+    for (size_t i = 0; i < COUNTOF(rows); i++)
         accepts(IDENT_DNS, rows[i][0], rows[i][1]);
 }
 
@@ -105,7 +105,10 @@ static void bad_dns_names_are_refused_with_a_reason(void **state UNUSED)
         {{(char *)"*a.example", 10}, "not the whole first label"},
         {{(char *)"a.*.example", 11}, "not the whole first label"},
         {{(char *)"**.example", 10}, "not the whole first label"},
-        {{(char *)"b\xc3\xbc" "cher.example", 15}, "A-label"},
+        {{(char *)"b\xc3\xbc"
+                  "cher.example",
+          15},
+         "A-label"},
         {{(char *)"a\0b.example", 11}, "character other than"},
         {{(char *)"a b.example", 11}, "character other than"},
         {{(char *)"a/b.example", 11}, "character other than"},
@@ -124,7 +127,7 @@ static void bad_dns_names_are_refused_with_a_reason(void **state UNUSED)
         {{(char *)"xn--99999999999.example", 23}, "Punycode"},
         {{(char *)"xn---foo.example", 16}, "Punycode"},
     };
-    for (size_t i = 0; i < COUNTOF(rows); ++i)
+    for (size_t i = 0; i < COUNTOF(rows); i++)
         refuses(IDENT_DNS, rows[i].in, rows[i].because);
 }
 
@@ -155,14 +158,14 @@ static void addresses_are_accepted_in_one_spelling(void **state UNUSED)
         {"0:0:0:0:0:0:0:1", "::1"},
         {"2001:DB8::A", "2001:db8::a"},
         {"2001:0db8:0000:0000:0000:0000:0002:0001", "2001:db8::2:1"},
-        {"2001:db8:0:1:1:1:1:1", "2001:db8:0:1:1:1:1:1"},   /* one group is not shortened: RFC 5952 4.2.2 */
-        {"2001:0:0:1:0:0:0:1", "2001:0:0:1::1"},            /* the longest run: 4.2.3 */
-        {"2001:db8:0:0:1:0:0:1", "2001:db8::1:0:0:1"},      /* the first of equal runs */
+        {"2001:db8:0:1:1:1:1:1", "2001:db8:0:1:1:1:1:1"}, /* one group is not shortened: RFC 5952 4.2.2 */
+        {"2001:0:0:1:0:0:0:1", "2001:0:0:1::1"},          /* the longest run: 4.2.3 */
+        {"2001:db8:0:0:1:0:0:1", "2001:db8::1:0:0:1"},    /* the first of equal runs */
         {"64:ff9b::192.0.2.33", "64:ff9b::c000:221"},
         {"fe80::1", "fe80::1"},
         {"::1234:0:5", "::1234:0:5"},
     };
-    for (size_t i = 0; i < COUNTOF(rows); ++i)
+    for (size_t i = 0; i < COUNTOF(rows); i++)
         accepts(IDENT_IP, rows[i][0], rows[i][1]);
 }
 
@@ -189,7 +192,7 @@ static void bad_addresses_are_refused_with_a_reason(void **state UNUSED)
         {{(char *)"a.example", 9}, "not an IPv4"},
         {{(char *)"*.192.0.2.1", 11}, "not an IPv4"},
     };
-    for (size_t i = 0; i < COUNTOF(rows); ++i)
+    for (size_t i = 0; i < COUNTOF(rows); i++)
         refuses(IDENT_IP, rows[i].in, rows[i].because);
     refuses(IDENT_IP, repeat("1:", 10000), "not an IPv4");
 }
@@ -199,7 +202,7 @@ static void details_quote_hostile_bytes_harmlessly(void **state UNUSED)
     struct ident id;
     struct err e = ERR_INIT;
     assert_false(ident_normalize(&pool, IDENT_DNS, IOV("a\r\nX: \xff\x1b.example"), &id, &e));
-    for (const char *c = e.detail; *c != 0; ++c)
+    for (const char *c = e.detail; *c != 0; c++)
         assert_true(*c >= 0x20 && *c < 0x7f);
     assert_false(ident_normalize(&pool, IDENT_DNS, repeat("_", 100000), &id, &e));
     assert_true(strnlen(e.detail, sizeof(e.detail)) < 400);
@@ -247,7 +250,7 @@ static void json_identifiers_are_read_and_written(void **state UNUSED)
         {"{\"type\":\"dns\",\"value\":\"a_b\"}", ACME_REJECTED_IDENTIFIER},
         {"{\"type\":\"dns\",\"value\":\"10.1.2.3\"}", ACME_REJECTED_IDENTIFIER},
     };
-    for (size_t i = 0; i < COUNTOF(bad); ++i) {
+    for (size_t i = 0; i < COUNTOF(bad); i++) {
         assert_false(parse(bad[i].json, &id, &e));
         assert_int_equal(e.code, bad[i].code);
     }
@@ -301,7 +304,7 @@ static void patterns_match_what_the_header_says(void **state UNUSED)
         {IDENT_IP, "10.1.2.3", "*", false},
         {IDENT_IP, "10.1.2.3", "*.3", false},
     };
-    for (size_t i = 0; i < COUNTOF(rows); ++i) {
+    for (size_t i = 0; i < COUNTOF(rows); i++) {
         struct ident id;
         struct err e = ERR_INIT;
         assert_true(ident_normalize(&pool, rows[i].type, iov_of(rows[i].name), &id, &e));
@@ -312,13 +315,15 @@ static void patterns_match_what_the_header_says(void **state UNUSED)
 
 static void patterns_that_match_nothing_are_found(void **state UNUSED)
 {
-    static const char *const good[] = {"*", "a.example", "*.Example", ".example", "10.0.0.0/8", "::1", "fd00::/8", "a"};
-    static const char *const bad[] = {"",         "*.",          ".",    "*example",   "a.*.example", "10.0.0.0/33",
-                                      "10.0.0/8", "a.example/8", "a..b", "::ffff::/8", "1.2.3.4/x",   "a example"};
-    for (size_t i = 0; i < COUNTOF(good); ++i)
+    static const char *const good[] = {"*",          "a.example", "*.Example", ".example",
+                                       "10.0.0.0/8", "::1",       "fd00::/8",  "a"};
+    static const char *const bad[] = {
+        "",         "*.",          ".",    "*example",   "a.*.example", "10.0.0.0/33",
+        "10.0.0/8", "a.example/8", "a..b", "::ffff::/8", "1.2.3.4/x",   "a example"};
+    for (size_t i = 0; i < COUNTOF(good); i++)
         if (!ident_pattern_valid(&pool, good[i]))
             fail_msg("%s", good[i]);
-    for (size_t i = 0; i < COUNTOF(bad); ++i)
+    for (size_t i = 0; i < COUNTOF(bad); i++)
         if (ident_pattern_valid(&pool, bad[i]))
             fail_msg("%s", bad[i]);
 }
@@ -333,19 +338,22 @@ static void punycode_agrees_with_the_rfc(void **state UNUSED)
     } rows[] = {
         {"bcher-kva", {'b', 0xfc, 'c', 'h', 'e', 'r'}, 6},
         {"ihqwcrb4cv8a8dqg056pqjye",
-         {0x4ed6, 0x4eec, 0x4e3a, 0x4ec0, 0x4e48, 0x4e0d, 0x8bf4, 0x4e2d, 0x6587}, 9},
+         {0x4ed6, 0x4eec, 0x4e3a, 0x4ec0, 0x4e48, 0x4e0d, 0x8bf4, 0x4e2d, 0x6587},
+         9},
         {"egbpdaj6bu4bxfgehfvwxn",
-         {0x644, 0x64a, 0x647, 0x645, 0x627, 0x628, 0x62a, 0x643, 0x644, 0x645, 0x648, 0x634, 0x639, 0x631, 0x628, 0x64a,
-          0x61f}, 17},
+         {0x644, 0x64a, 0x647, 0x645, 0x627, 0x628, 0x62a, 0x643, 0x644, 0x645, 0x648, 0x634, 0x639, 0x631,
+          0x628, 0x64a, 0x61f},
+         17},
         {"b1abfaaepdrnnbgefbadotcwatmq2g4l",
-         {0x43f, 0x43e, 0x447, 0x435, 0x43c, 0x443, 0x436, 0x435, 0x43e, 0x43d, 0x438, 0x43d, 0x435, 0x433, 0x43e, 0x432,
-          0x43e, 0x440, 0x44f, 0x442, 0x43f, 0x43e, 0x440, 0x443, 0x441, 0x441, 0x43a, 0x438}, 28},
+         {0x43f, 0x43e, 0x447, 0x435, 0x43c, 0x443, 0x436, 0x435, 0x43e, 0x43d, 0x438, 0x43d, 0x435, 0x433,
+          0x43e, 0x432, 0x43e, 0x440, 0x44f, 0x442, 0x43f, 0x43e, 0x440, 0x443, 0x441, 0x441, 0x43a, 0x438},
+         28},
         {"3b-ww4c5e180e575a65lsy2b", {0x33, 0x5e74, 0x62, 0x7d44, 0x91d1, 0x516b, 0x5148, 0x751f}, 8},
         {"ls8h", {0x1f4a9}, 1},
         {"", {0}, 0},
         {"-> $1.00 <--", {'-', '>', ' ', '$', '1', '.', '0', '0', ' ', '<', '-'}, 11},
     };
-    for (size_t i = 0; i < COUNTOF(rows); ++i) {
+    for (size_t i = 0; i < COUNTOF(rows); i++) {
         uint32_t points[PUNYCODE_MAX];
         char text[PUNYCODE_MAX];
         size_t n;
@@ -368,15 +376,15 @@ static void punycode_agrees_with_the_rfc(void **state UNUSED)
 static void a_labels_of_forbidden_names_are_refused(void **state UNUSED)
 {
     static const uint32_t names[][5] = {
-        {'a', 0x200b, 'b'}, {'a', 0x202e, 'b'}, {'a', 0xad, 'b'}, {'a', 0x3002, 'b'}, {'a', 0xff41, 'b'},
-        {'a', 0xd800, 'b'}, {'a', 0xe000, 'b'}, {'a', 0xfffe, 'b'}, {'a', 0x85, 'b'}, {0xfc, 'a', '-', '-', 'b'},
-        {'-', 0xfc, 'a'},
+        {'a', 0x200b, 'b'}, {'a', 0x202e, 'b'},         {'a', 0xad, 'b'},   {'a', 0x3002, 'b'},
+        {'a', 0xff41, 'b'}, {'a', 0xd800, 'b'},         {'a', 0xe000, 'b'}, {'a', 0xfffe, 'b'},
+        {'a', 0x85, 'b'},   {0xfc, 'a', '-', '-', 'b'}, {'-', 0xfc, 'a'},
     };
-    for (size_t i = 0; i < COUNTOF(names); ++i) {
+    for (size_t i = 0; i < COUNTOF(names); i++) {
         char text[PUNYCODE_MAX];
         size_t n, len = 0;
         while (len < 5 && names[i][len] != 0)
-            ++len;
+            len++;
         assert_true(punycode_encode(names[i], len, text, &n));
         iov_t label = iov_printf(&pool, "xn--%.*s", (int)n, text);
         if (punycode_label_fault(label) == NULL)

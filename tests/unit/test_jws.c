@@ -28,12 +28,16 @@ static int tear_down(void **state UNUSED)
 #define EC_Y "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM"
 #define EC_KEY "{\"kty\":\"EC\",\"crv\":\"P-256\",\"x\":\"" EC_X "\",\"y\":\"" EC_Y "\"}"
 #define OKP_KEY "{\"kty\":\"OKP\",\"crv\":\"Ed25519\",\"x\":\"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo\"}"
-#define RSA_N \
-    "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3" \
-    "oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdA" \
-    "ZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-" \
+#define RSA_N                                                                                                \
+    "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_"                \
+    "BJECPebWKRXjBZCiFV4n3"                                                                                  \
+    "oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_"                                    \
+    "FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdA"                                                              \
+    "ZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-"  \
+    "csFCur-"                                                                                                \
     "kEgU8awapJzKnqDKgw"
-#define RSA_KEY "{\"kty\":\"RSA\",\"n\":\"" RSA_N "\",\"e\":\"AQAB\",\"alg\":\"RS256\",\"kid\":\"2011-04-29\"}"
+#define RSA_KEY                                                                                              \
+    "{\"kty\":\"RSA\",\"n\":\"" RSA_N "\",\"e\":\"AQAB\",\"alg\":\"RS256\",\"kid\":\"2011-04-29\"}"
 
 static bool jwk_of(const char *text, struct jwk *out, struct err *e)
 {
@@ -55,10 +59,11 @@ static void keys_have_one_canonical_form(void **state UNUSED)
         {"{\"use\":\"sig\",\"kid\":\"1\",\"y\":\"" EC_Y "\",\"key_ops\":[\"verify\"],\"x5c\":[],\"x\":\"" EC_X
          "\",\"crv\":\"P-256\",\"kty\":\"EC\",\"alg\":\"ES256\"}",
          "{\"crv\":\"P-256\",\"kty\":\"EC\",\"x\":\"" EC_X "\",\"y\":\"" EC_Y "\"}"},
-        {OKP_KEY, "{\"crv\":\"Ed25519\",\"kty\":\"OKP\",\"x\":\"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo\"}"},
+        {OKP_KEY,
+         "{\"crv\":\"Ed25519\",\"kty\":\"OKP\",\"x\":\"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo\"}"},
         {RSA_KEY, "{\"e\":\"AQAB\",\"kty\":\"RSA\",\"n\":\"" RSA_N "\"}"},
     };
-    for (size_t i = 0; i < COUNTOF(rows); ++i) {
+    for (size_t i = 0; i < COUNTOF(rows); i++) {
         struct jwk k;
         struct err e = ERR_INIT;
         if (!jwk_of(rows[i].in, &k, &e))
@@ -100,12 +105,15 @@ static void bad_keys_are_refused(void **state UNUSED)
         {"{\"kty\":\"ec\"}", "\"ec\""},
         {"{\"kty\":\"EC\",\"x\":\"" EC_X "\",\"y\":\"" EC_Y "\"}", "crv"},
         {"{\"kty\":\"EC\",\"crv\":\"secp256k1\",\"x\":\"" EC_X "\",\"y\":\"" EC_Y "\"}", "secp256k1"},
-        {"{\"kty\":\"EC\",\"crv\":\"P-384\",\"x\":\"" EC_X "\",\"y\":\"" EC_Y "\"}", "32 bytes; its curve wants 48"},
+        {"{\"kty\":\"EC\",\"crv\":\"P-384\",\"x\":\"" EC_X "\",\"y\":\"" EC_Y "\"}",
+         "32 bytes; its curve wants 48"},
         {"{\"kty\":\"EC\",\"crv\":\"P-256\",\"x\":\"" EC_X "\"}", "\"y\""},
         {"{\"kty\":\"EC\",\"crv\":\"P-256\",\"x\":\"" EC_X "=\",\"y\":\"" EC_Y "\"}", "base64url"},
         {"{\"kty\":\"EC\",\"crv\":\"P-256\",\"x\":\"\",\"y\":\"" EC_Y "\"}", "base64url"},
-        {"{\"kty\":\"EC\",\"crv\":\"P-256\",\"x\":\"" EC_X "\",\"y\":\"" EC_Y "\",\"d\":\"AA\"}", "compromised"},
-        {"{\"kty\":\"EC\",\"crv\":\"P-256\",\"x\":\"" EC_X "\",\"y\":\"" EC_Y "\",\"d\":null}", "compromised"},
+        {"{\"kty\":\"EC\",\"crv\":\"P-256\",\"x\":\"" EC_X "\",\"y\":\"" EC_Y "\",\"d\":\"AA\"}",
+         "compromised"},
+        {"{\"kty\":\"EC\",\"crv\":\"P-256\",\"x\":\"" EC_X "\",\"y\":\"" EC_Y "\",\"d\":null}",
+         "compromised"},
         {"{\"kty\":\"OKP\",\"crv\":\"Ed448\",\"x\":\"" EC_X "\"}", "Ed448"},
         {"{\"kty\":\"OKP\",\"crv\":\"X25519\",\"x\":\"" EC_X "\"}", "X25519"},
         {"{\"kty\":\"OKP\",\"crv\":\"Ed25519\",\"x\":\"AAAA\"}", "3 bytes"},
@@ -117,7 +125,7 @@ static void bad_keys_are_refused(void **state UNUSED)
         {"{\"kty\":\"RSA\",\"n\":\"" RSA_N "\",\"e\":\"AQAB\",\"qi\":\"AA\"}", "\"qi\""},
         {"{\"kty\":\"RSA\",\"n\":\"" RSA_N "\",\"e\":\"AQAB\",\"oth\":[]}", "\"oth\""},
     };
-    for (size_t i = 0; i < COUNTOF(rows); ++i) {
+    for (size_t i = 0; i < COUNTOF(rows); i++) {
         struct jwk k;
         struct err e = ERR_INIT;
         if (jwk_of(rows[i].in, &k, &e))
@@ -135,15 +143,17 @@ static void rsa_sizes_are_bounded(void **state UNUSED)
         char top;
         bool want;
     } rows[] = {
-        {256, '\x80', true}, {256, '\x7f', false}, {255, '\xff', false}, {1024, '\xff', true}, {1025, '\x01', false},
+        {256, '\x80', true},  {256, '\x7f', false},  {255, '\xff', false},
+        {1024, '\xff', true}, {1025, '\x01', false},
     };
-    for (size_t i = 0; i < COUNTOF(rows); ++i) {
+    for (size_t i = 0; i < COUNTOF(rows); i++) {
         iov_t n = {pool_zalloc(&pool, rows[i].bytes), rows[i].bytes};
         n.base[0] = rows[i].top;
         n.base[n.len - 1] = 1;
         struct jwk k;
         struct err e = ERR_INIT;
-        iov_t text = iov_printf(&pool, "{\"kty\":\"RSA\",\"e\":\"AQAB\",\"n\":\"%s\"}", b64_encode(&pool, n).base);
+        iov_t text = iov_printf(&pool, "{\"kty\":\"RSA\",\"e\":\"AQAB\",\"n\":\"%s\"}",
+                                b64_encode(&pool, n).base);
         if (jwk_of(text.base, &k, &e) != rows[i].want)
             fail_msg("%zu bytes: %s", rows[i].bytes, e.detail);
     }
@@ -196,7 +206,8 @@ static void an_empty_payload_is_post_as_get(void **state UNUSED)
 {
     struct jws j;
     struct err e = ERR_INIT;
-    assert_true(jws_parse(&pool, envelope("{\"alg\":\"ES256\"," KID "," URL "," NONCE "}", "", 64), JWS_REQUEST, &j, &e));
+    assert_true(jws_parse(&pool, envelope("{\"alg\":\"ES256\"," KID "," URL "," NONCE "}", "", 64),
+                          JWS_REQUEST, &j, &e));
     assert_non_null(j.payload.base);
     assert_int_equal(j.payload.len, 0);
     assert_int_equal(j.signing_input.base[j.signing_input.len - 1], '.');
@@ -223,7 +234,7 @@ static void every_kind_and_algorithm_is_accepted(void **state UNUSED)
         {JWS_EAB, "{\"alg\":\"HS384\",\"kid\":\"k1\"," URL "}", 48, JWS_HS384},
         {JWS_EAB, "{\"alg\":\"HS512\",\"kid\":\"k1\"," URL "}", 64, JWS_HS512},
     };
-    for (size_t i = 0; i < COUNTOF(rows); ++i) {
+    for (size_t i = 0; i < COUNTOF(rows); i++) {
         struct jws j;
         struct err e = ERR_INIT;
         if (!jws_parse(&pool, envelope(rows[i].header, "{}", rows[i].sig_bytes), rows[i].kind, &j, &e))
@@ -249,44 +260,65 @@ static void bad_headers_are_refused(void **state UNUSED)
         {JWS_REQUEST, "{\"alg\":\"ES256\",\"alg\":\"none\"}", 64, ACME_MALFORMED, "protected header"},
         {JWS_REQUEST, "{" KID "," URL "," NONCE "}", 64, ACME_MALFORMED, "\"alg\""},
         {JWS_REQUEST, "{\"alg\":256," KID "," URL "," NONCE "}", 64, ACME_MALFORMED, "\"alg\""},
-        {JWS_REQUEST, "{\"alg\":\"none\"," KID "," URL "," NONCE "}", 64, ACME_BAD_SIGNATURE_ALGORITHM, "none"},
-        {JWS_REQUEST, "{\"alg\":\"HS256\"," KID "," URL "," NONCE "}", 32, ACME_BAD_SIGNATURE_ALGORITHM, "HS256"},
-        {JWS_REQUEST, "{\"alg\":\"RS512\"," KID "," URL "," NONCE "}", 64, ACME_BAD_SIGNATURE_ALGORITHM, "ES256, ES384"},
-        {JWS_REQUEST, "{\"alg\":\"es256\"," KID "," URL "," NONCE "}", 64, ACME_BAD_SIGNATURE_ALGORITHM, "es256"},
+        {JWS_REQUEST, "{\"alg\":\"none\"," KID "," URL "," NONCE "}", 64, ACME_BAD_SIGNATURE_ALGORITHM,
+         "none"},
+        {JWS_REQUEST, "{\"alg\":\"HS256\"," KID "," URL "," NONCE "}", 32, ACME_BAD_SIGNATURE_ALGORITHM,
+         "HS256"},
+        {JWS_REQUEST, "{\"alg\":\"RS512\"," KID "," URL "," NONCE "}", 64, ACME_BAD_SIGNATURE_ALGORITHM,
+         "ES256, ES384"},
+        {JWS_REQUEST, "{\"alg\":\"es256\"," KID "," URL "," NONCE "}", 64, ACME_BAD_SIGNATURE_ALGORITHM,
+         "es256"},
         {JWS_REQUEST, "{\"alg\":\"ES256\"," KID "," NONCE "}", 64, ACME_MALFORMED, "\"url\""},
         {JWS_REQUEST, "{\"alg\":\"ES256\"," KID ",\"url\":[]," NONCE "}", 64, ACME_MALFORMED, "\"url\""},
         {JWS_REQUEST, "{\"alg\":\"ES256\"," KID "," URL "}", 64, ACME_BAD_NONCE, "no nonce"},
         {JWS_REQUEST, "{\"alg\":\"ES256\"," KID "," URL ",\"nonce\":\"\"}", 64, ACME_BAD_NONCE, "no nonce"},
-        {JWS_REQUEST, "{\"alg\":\"ES256\"," KID "," URL ",\"nonce\":\"a+b\"}", 64, ACME_MALFORMED, "base64url"},
-        {JWS_REQUEST, "{\"alg\":\"ES256\"," KID "," URL ",\"nonce\":\"ab==\"}", 64, ACME_MALFORMED, "base64url"},
+        {JWS_REQUEST, "{\"alg\":\"ES256\"," KID "," URL ",\"nonce\":\"a+b\"}", 64, ACME_MALFORMED,
+         "base64url"},
+        {JWS_REQUEST, "{\"alg\":\"ES256\"," KID "," URL ",\"nonce\":\"ab==\"}", 64, ACME_MALFORMED,
+         "base64url"},
         {JWS_REQUEST, "{\"alg\":\"ES256\"," KID "," URL ",\"nonce\":7}", 64, ACME_MALFORMED, "base64url"},
-        {JWS_REQUEST, "{\"alg\":\"ES256\"," URL "," NONCE "}", 64, ACME_MALFORMED, "neither \"jwk\" nor \"kid\""},
-        {JWS_REQUEST, "{\"alg\":\"ES256\"," KID ",\"jwk\":" EC_KEY "," URL "," NONCE "}", 64, ACME_MALFORMED, "both"},
+        {JWS_REQUEST, "{\"alg\":\"ES256\"," URL "," NONCE "}", 64, ACME_MALFORMED,
+         "neither \"jwk\" nor \"kid\""},
+        {JWS_REQUEST, "{\"alg\":\"ES256\"," KID ",\"jwk\":" EC_KEY "," URL "," NONCE "}", 64, ACME_MALFORMED,
+         "both"},
         {JWS_REQUEST, "{\"alg\":\"ES256\",\"kid\":\"\"," URL "," NONCE "}", 64, ACME_MALFORMED, "\"kid\""},
         {JWS_REQUEST, "{\"alg\":\"ES256\",\"kid\":{}," URL "," NONCE "}", 64, ACME_MALFORMED, "\"kid\""},
         {JWS_REQUEST, "{\"alg\":\"ES256\",\"jwk\":\"x\"," URL "," NONCE "}", 64, ACME_BAD_PUBLIC_KEY, "JWK"},
-        {JWS_REQUEST, "{\"alg\":\"ES384\",\"jwk\":" EC_KEY "," URL "," NONCE "}", 96, ACME_BAD_SIGNATURE_ALGORITHM, "fit"},
-        {JWS_REQUEST, "{\"alg\":\"RS256\",\"jwk\":" EC_KEY "," URL "," NONCE "}", 64, ACME_BAD_SIGNATURE_ALGORITHM, "fit"},
-        {JWS_REQUEST, "{\"alg\":\"ES256\",\"jwk\":" RSA_KEY "," URL "," NONCE "}", 64, ACME_BAD_SIGNATURE_ALGORITHM, "fit"},
-        {JWS_REQUEST, "{\"alg\":\"ES256\",\"jwk\":" OKP_KEY "," URL "," NONCE "}", 64, ACME_BAD_SIGNATURE_ALGORITHM, "fit"},
-        {JWS_REQUEST, "{\"alg\":\"ES256\"," KID "," URL "," NONCE ",\"crit\":[\"b64\"]}", 64, ACME_MALFORMED, "crit"},
-        {JWS_REQUEST, "{\"alg\":\"ES256\"," KID "," URL "," NONCE ",\"b64\":true}", 64, ACME_MALFORMED, "b64"},
+        {JWS_REQUEST, "{\"alg\":\"ES384\",\"jwk\":" EC_KEY "," URL "," NONCE "}", 96,
+         ACME_BAD_SIGNATURE_ALGORITHM, "fit"},
+        {JWS_REQUEST, "{\"alg\":\"RS256\",\"jwk\":" EC_KEY "," URL "," NONCE "}", 64,
+         ACME_BAD_SIGNATURE_ALGORITHM, "fit"},
+        {JWS_REQUEST, "{\"alg\":\"ES256\",\"jwk\":" RSA_KEY "," URL "," NONCE "}", 64,
+         ACME_BAD_SIGNATURE_ALGORITHM, "fit"},
+        {JWS_REQUEST, "{\"alg\":\"ES256\",\"jwk\":" OKP_KEY "," URL "," NONCE "}", 64,
+         ACME_BAD_SIGNATURE_ALGORITHM, "fit"},
+        {JWS_REQUEST, "{\"alg\":\"ES256\"," KID "," URL "," NONCE ",\"crit\":[\"b64\"]}", 64, ACME_MALFORMED,
+         "crit"},
+        {JWS_REQUEST, "{\"alg\":\"ES256\"," KID "," URL "," NONCE ",\"b64\":true}", 64, ACME_MALFORMED,
+         "b64"},
         {JWS_REQUEST, "{\"alg\":\"ES256\"," KID "," URL "," NONCE "}", 71, ACME_MALFORMED, "not DER"},
         {JWS_REQUEST, "{\"alg\":\"EdDSA\"," KID "," URL "," NONCE "}", 63, ACME_MALFORMED, "wants 64"},
-        {JWS_REQUEST, "{\"alg\":\"RS256\",\"jwk\":" RSA_KEY "," URL "," NONCE "}", 255, ACME_MALFORMED, "wants 256"},
-        {JWS_KEY_CHANGE, "{\"alg\":\"ES256\"," KID "," URL "}", 64, ACME_MALFORMED, "\"kid\" where a \"jwk\""},
+        {JWS_REQUEST, "{\"alg\":\"RS256\",\"jwk\":" RSA_KEY "," URL "," NONCE "}", 255, ACME_MALFORMED,
+         "wants 256"},
+        {JWS_KEY_CHANGE, "{\"alg\":\"ES256\"," KID "," URL "}", 64, ACME_MALFORMED,
+         "\"kid\" where a \"jwk\""},
         {JWS_KEY_CHANGE, "{\"alg\":\"ES256\"," URL "}", 64, ACME_MALFORMED, "lacks \"jwk\""},
-        {JWS_KEY_CHANGE, "{\"alg\":\"ES256\",\"jwk\":" EC_KEY "," URL "," NONCE "}", 64, ACME_MALFORMED, "outer request"},
-        {JWS_KEY_CHANGE, "{\"alg\":\"HS256\",\"jwk\":" EC_KEY "," URL "}", 32, ACME_BAD_SIGNATURE_ALGORITHM, "inner"},
-        {JWS_EAB, "{\"alg\":\"ES256\",\"kid\":\"k1\"," URL "}", 64, ACME_BAD_SIGNATURE_ALGORITHM, "HS256, HS384"},
+        {JWS_KEY_CHANGE, "{\"alg\":\"ES256\",\"jwk\":" EC_KEY "," URL "," NONCE "}", 64, ACME_MALFORMED,
+         "outer request"},
+        {JWS_KEY_CHANGE, "{\"alg\":\"HS256\",\"jwk\":" EC_KEY "," URL "}", 32, ACME_BAD_SIGNATURE_ALGORITHM,
+         "inner"},
+        {JWS_EAB, "{\"alg\":\"ES256\",\"kid\":\"k1\"," URL "}", 64, ACME_BAD_SIGNATURE_ALGORITHM,
+         "HS256, HS384"},
         {JWS_EAB, "{\"alg\":\"none\",\"kid\":\"k1\"," URL "}", 64, ACME_BAD_SIGNATURE_ALGORITHM, "none"},
         {JWS_EAB, "{\"alg\":\"HS256\"," URL "}", 32, ACME_MALFORMED, "lacks \"kid\""},
-        {JWS_EAB, "{\"alg\":\"HS256\",\"jwk\":" EC_KEY "," URL "}", 32, ACME_MALFORMED, "\"jwk\" where a \"kid\""},
-        {JWS_EAB, "{\"alg\":\"HS256\",\"kid\":\"k1\"," URL "," NONCE "}", 32, ACME_MALFORMED, "outer request"},
+        {JWS_EAB, "{\"alg\":\"HS256\",\"jwk\":" EC_KEY "," URL "}", 32, ACME_MALFORMED,
+         "\"jwk\" where a \"kid\""},
+        {JWS_EAB, "{\"alg\":\"HS256\",\"kid\":\"k1\"," URL "," NONCE "}", 32, ACME_MALFORMED,
+         "outer request"},
         {JWS_EAB, "{\"alg\":\"HS256\",\"kid\":\"k1\"}", 32, ACME_MALFORMED, "\"url\""},
         {JWS_EAB, "{\"alg\":\"HS256\",\"kid\":\"k1\"," URL "}", 31, ACME_MALFORMED, "wants 32"},
     };
-    for (size_t i = 0; i < COUNTOF(rows); ++i) {
+    for (size_t i = 0; i < COUNTOF(rows); i++) {
         struct jws j;
         struct err e = ERR_INIT;
         if (jws_parse(&pool, envelope(rows[i].header, "{}", rows[i].sig_bytes), rows[i].kind, &j, &e))
@@ -315,24 +347,35 @@ static void bad_members_are_refused(void **state UNUSED)
         {iov_printf(&pool, "{\"protected\":\"%s\",\"signature\":\"%s\"}", head, sig), "\"payload\""},
         {iov_printf(&pool, "{\"payload\":\"\",\"signature\":\"%s\"}", sig), "\"protected\""},
         {iov_printf(&pool, "{\"protected\":{},\"payload\":\"\",\"signature\":\"%s\"}", sig), "\"protected\""},
-        {iov_printf(&pool, "{\"protected\":\"\",\"payload\":\"\",\"signature\":\"%s\"}", sig), "empty protected"},
-        {iov_printf(&pool, "{\"protected\":\"%s\",\"payload\":\"\",\"signature\":\"\"}", head), "empty signature"},
-        {iov_printf(&pool, "{\"protected\":\"%s=\",\"payload\":\"\",\"signature\":\"%s\"}", head, sig), "base64url"},
-        {iov_printf(&pool, "{\"protected\":\"%s\",\"payload\":\"a\",\"signature\":\"%s\"}", head, sig), "base64url"},
-        {iov_printf(&pool, "{\"protected\":\"%s\",\"payload\":\"a+==\",\"signature\":\"%s\"}", head, sig), "base64url"},
-        {iov_printf(&pool, "{\"protected\":\"%s\",\"payload\":\"\",\"signature\":\"%s*\"}", head, sig), "base64url"},
-        {iov_printf(&pool, "{\"protected\":\"%s\",\"payload\":\"\",\"signature\":\"%s\",\"header\":{}}", head, sig),
+        {iov_printf(&pool, "{\"protected\":\"\",\"payload\":\"\",\"signature\":\"%s\"}", sig),
+         "empty protected"},
+        {iov_printf(&pool, "{\"protected\":\"%s\",\"payload\":\"\",\"signature\":\"\"}", head),
+         "empty signature"},
+        {iov_printf(&pool, "{\"protected\":\"%s=\",\"payload\":\"\",\"signature\":\"%s\"}", head, sig),
+         "base64url"},
+        {iov_printf(&pool, "{\"protected\":\"%s\",\"payload\":\"a\",\"signature\":\"%s\"}", head, sig),
+         "base64url"},
+        {iov_printf(&pool, "{\"protected\":\"%s\",\"payload\":\"a+==\",\"signature\":\"%s\"}", head, sig),
+         "base64url"},
+        {iov_printf(&pool, "{\"protected\":\"%s\",\"payload\":\"\",\"signature\":\"%s*\"}", head, sig),
+         "base64url"},
+        {iov_printf(&pool, "{\"protected\":\"%s\",\"payload\":\"\",\"signature\":\"%s\",\"header\":{}}", head,
+                    sig),
          "unprotected"},
-        {iov_printf(&pool, "{\"protected\":\"%s\",\"payload\":\"\",\"signature\":\"%s\",\"header\":null}", head, sig),
+        {iov_printf(&pool, "{\"protected\":\"%s\",\"payload\":\"\",\"signature\":\"%s\",\"header\":null}",
+                    head, sig),
          "unprotected"},
-        {iov_printf(&pool, "{\"payload\":\"\",\"signatures\":[{\"protected\":\"%s\",\"signature\":\"%s\"}]}", head, sig),
+        {iov_printf(&pool, "{\"payload\":\"\",\"signatures\":[{\"protected\":\"%s\",\"signature\":\"%s\"}]}",
+                    head, sig),
          "flattened"},
-        {iov_printf(&pool, "{\"protected\":\"%s\",\"payload\":\"\",\"signature\":\"%s\",\"payload\":\"AA\"}", head, sig),
+        {iov_printf(&pool, "{\"protected\":\"%s\",\"payload\":\"\",\"signature\":\"%s\",\"payload\":\"AA\"}",
+                    head, sig),
          "not a JWS"},
-        {iov_printf(&pool, "{\"protected\":\"%s\",\"payload\":\"\",\"signature\":\"%s\"}", head, signature(1100).base),
+        {iov_printf(&pool, "{\"protected\":\"%s\",\"payload\":\"\",\"signature\":\"%s\"}", head,
+                    signature(1100).base),
          "more than"},
     };
-    for (size_t i = 0; i < COUNTOF(rows); ++i) {
+    for (size_t i = 0; i < COUNTOF(rows); i++) {
         struct jws j;
         struct err e = ERR_INIT;
         assert_false(jws_parse(&pool, rows[i].body, JWS_REQUEST, &j, &e));
@@ -354,7 +397,8 @@ static void members_beyond_the_three_are_ignored(void **state UNUSED)
 static void a_jws_inside_another_is_read_from_json(void **state UNUSED)
 {
     struct err e = ERR_INIT;
-    json_t *obj = json_parse_object(envelope("{\"alg\":\"HS256\",\"kid\":\"k1\"," URL "}", EC_KEY, 32), 65536, &e);
+    json_t *obj = json_parse_object(envelope("{\"alg\":\"HS256\",\"kid\":\"k1\"," URL "}", EC_KEY, 32), 65536,
+                                    &e);
     struct jws j;
     assert_true(jws_from_json(&pool, obj, JWS_EAB, &j, &e));
     json_decref(obj);
@@ -368,11 +412,12 @@ static void a_jws_inside_another_is_read_from_json(void **state UNUSED)
 
 static void algorithm_names_are_those_of_the_registry(void **state UNUSED)
 {
-    static const char *const want[] = {"ES256", "ES384", "ES512", "RS256", "PS256", "EdDSA", "HS256", "HS384", "HS512"};
-    for (size_t i = 0; i < JWS_ALG_COUNT; ++i)
+    static const char *const want[] = {"ES256", "ES384", "ES512", "RS256", "PS256",
+                                       "EdDSA", "HS256", "HS384", "HS512"};
+    for (size_t i = 0; i < JWS_ALG_COUNT; i++)
         assert_string_equal(jws_alg_name((enum jws_alg)i), want[i]);
     size_t n = 0;
-    for (; jws_algorithms[n] != NULL; ++n)
+    for (; jws_algorithms[n] != NULL; n++)
         assert_string_equal(jws_algorithms[n], want[n]);
     assert_int_equal(n, 6);
 }

@@ -32,7 +32,7 @@ static void states_have_the_names_of_the_rfc(void **state UNUSED)
 {
     static const char *const want[] = {"pending", "ready",       "processing", "valid",
                                        "invalid", "deactivated", "expired",    "revoked"};
-    for (size_t i = 0; i < ST_COUNT; ++i) {
+    for (size_t i = 0; i < ST_COUNT; i++) {
         enum acme_status s;
         assert_string_equal(acme_status_name((enum acme_status)i), want[i]);
         assert_true(acme_status_parse(iov_of(want[i]), &s));
@@ -74,58 +74,64 @@ static void only_the_edges_of_the_rfc_exist(void **state UNUSED)
         {OBJ_CHALLENGE, ST_PROCESSING, EV_FAILED, ST_INVALID},
     };
     size_t found = 0;
-    for (int o = OBJ_ACCOUNT; o <= OBJ_CHALLENGE; ++o)
-        for (int from = 0; from < ST_COUNT; ++from)
-            for (int ev = 0; ev < EV_COUNT; ++ev) {
+    for (int o = OBJ_ACCOUNT; o <= OBJ_CHALLENGE; o++)
+        for (int from = 0; from < ST_COUNT; from++)
+            for (int ev = 0; ev < EV_COUNT; ev++) {
                 enum acme_status to = ST_COUNT;
                 if (!acme_edge(o, from, ev, &to))
                     continue;
                 size_t i = 0;
                 while (i < COUNTOF(edges) && ((int)edges[i].o != o || (int)edges[i].from != from ||
                                               (int)edges[i].ev != ev || edges[i].to != to))
-                    ++i;
+                    i++;
                 if (i == COUNTOF(edges))
                     fail_msg("object %d: %s, event %d", o, acme_status_name(from), ev);
-                ++found;
+                found++;
             }
     assert_int_equal(found, COUNTOF(edges));
 }
 
 static void urls_are_below_the_directory(void **state UNUSED)
 {
-    assert_string_equal(acme_url_account(&pool, &urls, IOV("A1")).base, "https://ca.example/acme/default/account/A1");
+    assert_string_equal(acme_url_account(&pool, &urls, IOV("A1")).base,
+                        "https://ca.example/acme/default/account/A1");
     assert_string_equal(acme_url_orders(&pool, &urls, IOV("A1")).base,
                         "https://ca.example/acme/default/account/A1/orders");
-    assert_string_equal(acme_url_order(&pool, &urls, IOV("O1")).base, "https://ca.example/acme/default/order/O1");
+    assert_string_equal(acme_url_order(&pool, &urls, IOV("O1")).base,
+                        "https://ca.example/acme/default/order/O1");
     assert_string_equal(acme_url_finalize(&pool, &urls, IOV("O1")).base,
                         "https://ca.example/acme/default/order/O1/finalize");
-    assert_string_equal(acme_url_authz(&pool, &urls, IOV("Z1")).base, "https://ca.example/acme/default/authz/Z1");
+    assert_string_equal(acme_url_authz(&pool, &urls, IOV("Z1")).base,
+                        "https://ca.example/acme/default/authz/Z1");
     assert_string_equal(acme_url_challenge(&pool, &urls, IOV("Z1"), IOV("dns-01")).base,
                         "https://ca.example/acme/default/challenge/Z1/dns-01");
-    assert_string_equal(acme_url_cert(&pool, &urls, IOV("C1"), 0).base, "https://ca.example/acme/default/cert/C1");
-    assert_string_equal(acme_url_cert(&pool, &urls, IOV("C1"), 2).base, "https://ca.example/acme/default/cert/C1/2");
+    assert_string_equal(acme_url_cert(&pool, &urls, IOV("C1"), 0).base,
+                        "https://ca.example/acme/default/cert/C1");
+    assert_string_equal(acme_url_cert(&pool, &urls, IOV("C1"), 2).base,
+                        "https://ca.example/acme/default/cert/C1/2");
 }
 
 static void accounts_show_what_clients_gave(void **state UNUSED)
 {
     struct acme_account a = {.id = IOV("A1"), .status = ST_VALID};
-    renders(acme_account_json(&pool, &urls, &a),
-            "{\"status\":\"valid\",\"contact\":[],\"orders\":\"https://ca.example/acme/default/account/A1/orders\"}");
+    renders(acme_account_json(&pool, &urls, &a), "{\"status\":\"valid\",\"contact\":[],\"orders\":\"https://"
+                                                 "ca.example/acme/default/account/A1/orders\"}");
     iovs_add(&pool, &a.contacts, IOV("mailto:a@example.org"));
     a.terms_agreed = true;
     a.status = ST_DEACTIVATED;
     a.eab_json = IOV("{\"protected\":\"e30\",\"payload\":\"\",\"signature\":\"AA\"}");
-    renders(acme_account_json(&pool, &urls, &a),
-            "{\"status\":\"deactivated\",\"contact\":[\"mailto:a@example.org\"],\"termsOfServiceAgreed\":true,"
-            "\"orders\":\"https://ca.example/acme/default/account/A1/orders\","
-            "\"externalAccountBinding\":{\"protected\":\"e30\",\"payload\":\"\",\"signature\":\"AA\"}}");
+    renders(
+        acme_account_json(&pool, &urls, &a),
+        "{\"status\":\"deactivated\",\"contact\":[\"mailto:a@example.org\"],\"termsOfServiceAgreed\":true,"
+        "\"orders\":\"https://ca.example/acme/default/account/A1/orders\","
+        "\"externalAccountBinding\":{\"protected\":\"e30\",\"payload\":\"\",\"signature\":\"AA\"}}");
 }
 
 static void orders_show_every_member(void **state UNUSED)
 {
     struct ident idents[] = {{IDENT_DNS, IOV("*.a.example")}, {IDENT_IP, IOV("2001:db8::1")}};
-    struct acme_order o = {.id = IOV("O1"), .status = ST_PENDING, .expires_at = 1769904000, .idents = idents,
-                           .n_idents = 2};
+    struct acme_order o = {
+        .id = IOV("O1"), .status = ST_PENDING, .expires_at = 1769904000, .idents = idents, .n_idents = 2};
     iovs_add(&pool, &o.authz_ids, IOV("Z1"));
     iovs_add(&pool, &o.authz_ids, IOV("Z2"));
     renders(acme_order_json(&pool, &urls, &o),
@@ -142,12 +148,14 @@ static void orders_show_every_member(void **state UNUSED)
     o.not_after = 1769904000;
     o.certificate_id = IOV("C1");
     o.replaces = IOV("aYhba4dGQEHhs3uEe6CuLN4ByNQ.AIdlQyE");
-    renders(acme_order_json(&pool, &urls, &o),
-            "{\"status\":\"valid\",\"expires\":\"2026-02-01T00:00:00Z\",\"identifiers\":[],\"profile\":\"server\","
-            "\"notBefore\":\"2026-01-01T00:00:00Z\",\"notAfter\":\"2026-02-01T00:00:00Z\",\"authorizations\":[],"
-            "\"finalize\":\"https://ca.example/acme/default/order/O1/finalize\","
-            "\"certificate\":\"https://ca.example/acme/default/cert/C1\","
-            "\"replaces\":\"aYhba4dGQEHhs3uEe6CuLN4ByNQ.AIdlQyE\"}");
+    renders(
+        acme_order_json(&pool, &urls, &o),
+        "{\"status\":\"valid\",\"expires\":\"2026-02-01T00:00:00Z\",\"identifiers\":[],\"profile\":"
+        "\"server\","
+        "\"notBefore\":\"2026-01-01T00:00:00Z\",\"notAfter\":\"2026-02-01T00:00:00Z\",\"authorizations\":[],"
+        "\"finalize\":\"https://ca.example/acme/default/order/O1/finalize\","
+        "\"certificate\":\"https://ca.example/acme/default/cert/C1\","
+        "\"replaces\":\"aYhba4dGQEHhs3uEe6CuLN4ByNQ.AIdlQyE\"}");
 }
 
 static void a_stored_error_is_shown_or_said_to_be_lost(void **state UNUSED)
@@ -156,12 +164,14 @@ static void a_stored_error_is_shown_or_said_to_be_lost(void **state UNUSED)
     o.error = IOV("{\"type\":\"urn:ietf:params:acme:error:dns\",\"detail\":\"no such name\"}");
     renders(acme_order_json(&pool, &urls, &o),
             "{\"status\":\"invalid\",\"identifiers\":[],"
-            "\"error\":{\"type\":\"urn:ietf:params:acme:error:dns\",\"detail\":\"no such name\"},\"authorizations\":[],"
+            "\"error\":{\"type\":\"urn:ietf:params:acme:error:dns\",\"detail\":\"no such "
+            "name\"},\"authorizations\":[],"
             "\"finalize\":\"https://ca.example/acme/default/order/O1/finalize\"}");
     o.error = IOV("{truncated");
     json_t *obj = acme_order_json(&pool, &urls, &o);
     const json_t *error = json_object_get(obj, "error");
-    assert_string_equal(json_string_value(json_object_get(error, "type")), "urn:ietf:params:acme:error:serverInternal");
+    assert_string_equal(json_string_value(json_object_get(error, "type")),
+                        "urn:ietf:params:acme:error:serverInternal");
     json_decref(obj);
 }
 
@@ -169,14 +179,20 @@ static struct acme_authz authz_of(struct acme_challenge challenges[2], enum acme
 {
     challenges[0] = (struct acme_challenge){.type = IOV("http-01"), .token = IOV("T1"), .status = ST_PENDING};
     challenges[1] = (struct acme_challenge){.type = IOV("dns-01"), .token = IOV("T2"), .status = ST_PENDING};
-    return (struct acme_authz){.id = IOV("Z1"), .ident = {IDENT_DNS, IOV("a.example")}, .status = status,
-                               .expires_at = 1769904000, .challenges = challenges, .n_challenges = 2};
+    return (struct acme_authz){.id = IOV("Z1"),
+                               .ident = {IDENT_DNS, IOV("a.example")},
+                               .status = status,
+                               .expires_at = 1769904000,
+                               .challenges = challenges,
+                               .n_challenges = 2};
 }
 
-static const char HTTP01[] = "{\"type\":\"http-01\",\"url\":\"https://ca.example/acme/default/challenge/Z1/http-01\","
-                             "\"status\":\"pending\",\"token\":\"T1\"}";
-static const char DNS01[] = "{\"type\":\"dns-01\",\"url\":\"https://ca.example/acme/default/challenge/Z1/dns-01\","
-                            "\"status\":\"pending\",\"token\":\"T2\"}";
+static const char HTTP01[] =
+    "{\"type\":\"http-01\",\"url\":\"https://ca.example/acme/default/challenge/Z1/http-01\","
+    "\"status\":\"pending\",\"token\":\"T1\"}";
+static const char DNS01[] =
+    "{\"type\":\"dns-01\",\"url\":\"https://ca.example/acme/default/challenge/Z1/dns-01\","
+    "\"status\":\"pending\",\"token\":\"T2\"}";
 
 static void a_pending_authorization_offers_its_challenges(void **state UNUSED)
 {
@@ -185,13 +201,17 @@ static void a_pending_authorization_offers_its_challenges(void **state UNUSED)
     renders(acme_authz_json(&pool, &urls, &a, 1769903999),
             iov_printf(&pool,
                        "{\"identifier\":{\"type\":\"dns\",\"value\":\"a.example\"},\"status\":\"pending\","
-                       "\"expires\":\"2026-02-01T00:00:00Z\",\"challenges\":[%s,%s]}", HTTP01, DNS01).base);
+                       "\"expires\":\"2026-02-01T00:00:00Z\",\"challenges\":[%s,%s]}",
+                       HTTP01, DNS01)
+                .base);
     a.wildcard = true;
     a.n_challenges = 1;
     renders(acme_authz_json(&pool, &urls, &a, 1769904000),
             iov_printf(&pool,
                        "{\"identifier\":{\"type\":\"dns\",\"value\":\"a.example\"},\"status\":\"expired\","
-                       "\"expires\":\"2026-02-01T00:00:00Z\",\"challenges\":[%s],\"wildcard\":true}", HTTP01).base);
+                       "\"expires\":\"2026-02-01T00:00:00Z\",\"challenges\":[%s],\"wildcard\":true}",
+                       HTTP01)
+                .base);
 }
 
 static void a_decided_authorization_shows_the_challenge_that_decided(void **state UNUSED)
@@ -203,7 +223,8 @@ static void a_decided_authorization_shows_the_challenge_that_decided(void **stat
     renders(acme_authz_json(&pool, &urls, &a, 0),
             "{\"identifier\":{\"type\":\"dns\",\"value\":\"a.example\"},\"status\":\"valid\","
             "\"expires\":\"2026-02-01T00:00:00Z\",\"challenges\":[{\"type\":\"dns-01\","
-            "\"url\":\"https://ca.example/acme/default/challenge/Z1/dns-01\",\"status\":\"valid\",\"token\":\"T2\","
+            "\"url\":\"https://ca.example/acme/default/challenge/Z1/"
+            "dns-01\",\"status\":\"valid\",\"token\":\"T2\","
             "\"validated\":\"2026-01-01T00:00:00Z\"}]}");
     a = authz_of(challenges, ST_INVALID);
     challenges[0].status = ST_INVALID;
@@ -211,7 +232,8 @@ static void a_decided_authorization_shows_the_challenge_that_decided(void **stat
     renders(acme_authz_json(&pool, &urls, &a, INT64_C(1) << 40),
             "{\"identifier\":{\"type\":\"dns\",\"value\":\"a.example\"},\"status\":\"invalid\","
             "\"expires\":\"2026-02-01T00:00:00Z\",\"challenges\":[{\"type\":\"http-01\","
-            "\"url\":\"https://ca.example/acme/default/challenge/Z1/http-01\",\"status\":\"invalid\",\"token\":\"T1\","
+            "\"url\":\"https://ca.example/acme/default/challenge/Z1/"
+            "http-01\",\"status\":\"invalid\",\"token\":\"T1\","
             "\"error\":{\"type\":\"urn:ietf:params:acme:error:connection\",\"detail\":\"refused\"}}]}");
     /* Made invalid by something else than a challenge: nothing to single out. */
     a = authz_of(challenges, ST_INVALID);
@@ -233,8 +255,13 @@ static void the_directory_says_what_is_served(void **state UNUSED)
             "\"meta\":{\"externalAccountRequired\":false}}");
     static const char *const caa[] = {"ca.example"};
     static const struct acme_profile_text profiles[] = {{"server", "TLS server, 90 days"}, {"bare", NULL}};
-    d = (struct acme_directory){.terms = "https://ca.example/terms", .website = "https://ca.example/", .caa = caa,
-                                .n_caa = 1, .external_account_required = true, .profiles = profiles, .n_profiles = 2,
+    d = (struct acme_directory){.terms = "https://ca.example/terms",
+                                .website = "https://ca.example/",
+                                .caa = caa,
+                                .n_caa = 1,
+                                .external_account_required = true,
+                                .profiles = profiles,
+                                .n_profiles = 2,
                                 .idempotent_authz = true};
     json_t *obj = acme_directory_json(&pool, &urls, &d);
     renders(json_incref(json_object_get(obj, "meta")),

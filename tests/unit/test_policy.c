@@ -50,8 +50,13 @@ static struct conf_list list_of(const char *a, const char *b)
 
 static struct settings_profile open_profile(void)
 {
-    return (struct settings_profile){.name = "server", .lifetime_ms = 90 * DAY * 1000, .wildcards = true, .ips = true,
-                                     .key_type_mask = (1u << PKI_KEY_OTHER) - 1, .rsa_min_bits = 2048, .names_max = 100};
+    return (struct settings_profile){.name = "server",
+                                     .lifetime_ms = 90 * DAY * 1000,
+                                     .wildcards = true,
+                                     .ips = true,
+                                     .key_type_mask = (1u << PKI_KEY_OTHER) - 1,
+                                     .rsa_min_bits = 2048,
+                                     .names_max = 100};
 }
 
 static struct ident dns(const char *name)
@@ -86,7 +91,8 @@ static void eab_policies_are_read_strictly(void **state UNUSED)
     assert_false(eab.limited_names || eab.limited_profiles);
     assert_true(policy_eab_parse(&pool, IOV("{}"), &eab, &e));
     assert_false(eab.limited_names || eab.limited_profiles);
-    assert_true(policy_eab_parse(&pool, IOV("{\"names\":[\"*.a.example\",\"10.0.0.0/8\"],\"profiles\":[]}"), &eab, &e));
+    assert_true(policy_eab_parse(&pool, IOV("{\"names\":[\"*.a.example\",\"10.0.0.0/8\"],\"profiles\":[]}"),
+                                 &eab, &e));
     assert_true(eab.limited_names && eab.limited_profiles);
     assert_int_equal(eab.names.n, 2);
     assert_int_equal(eab.profiles.n, 0);
@@ -105,15 +111,16 @@ static void eab_policies_are_read_strictly(void **state UNUSED)
         {"{\"names\":[\"10.0.0.0/40\"]}", "not a pattern"},
         {"{\"profiles\":{}}", "list of strings"},
     };
-    for (size_t i = 0; i < COUNTOF(bad); ++i) {
+    for (size_t i = 0; i < COUNTOF(bad); i++) {
         assert_false(policy_eab_parse(&pool, iov_of(bad[i].json), &eab, &e));
-        says(&e, ACME_MALFORMED, bad[i].because);
+        says(&e, ACME_SERVER_INTERNAL, bad[i].because);
     }
 }
 
 /* ---- names ---- */
 
-static bool names_ok(const struct settings_profile *p, const char *eab_json, struct ident id, struct problem_doc *doc)
+static bool names_ok(const struct settings_profile *p, const char *eab_json, struct ident id,
+                     struct problem_doc *doc)
 {
     struct policy_eab eab;
     struct err e = ERR_INIT;
@@ -153,7 +160,7 @@ static void names_are_held_against_profile_and_eab(void **state UNUSED)
         {&open, "{\"profiles\":[\"server\"]}", dns("a.example"), NULL},
         {&narrow, "{\"names\":[\"*.b.example\"]}", dns("a.b.example"), "profile"},
     };
-    for (size_t i = 0; i < COUNTOF(rows); ++i) {
+    for (size_t i = 0; i < COUNTOF(rows); i++) {
         struct problem_doc doc;
         bool ok = names_ok(rows[i].p, rows[i].eab, rows[i].id, &doc);
         if (ok != (rows[i].because == NULL))
@@ -225,7 +232,7 @@ static void validity_is_permitted_refused_or_clamped(void **state UNUSED)
         {true, 365 * DAY, 400 * DAY, 0, 0, "notBefore"},
         {true, 10 * DAY, 5 * DAY, 0, 0, "not later than"},
     };
-    for (size_t i = 0; i < COUNTOF(rows); ++i) {
+    for (size_t i = 0; i < COUNTOF(rows); i++) {
         struct settings_profile p = open_profile();
         p.validity = rows[i].clamp;
         int64_t from = rows[i].from == INT64_MIN ? 0 : NOW + rows[i].from;
@@ -270,14 +277,20 @@ static void keys_are_held_against_the_profile(void **state UNUSED)
         EVP_PKEY *key;
         const char *because;
     } rows[] = {
-        {&open, p256, NULL},    {&open, p384, NULL},       {&open, rsa2048, NULL},
-        {&open, ed25519, NULL}, {&ec, p256, NULL},         {&ec, ed25519, NULL},
-        {&big, p256, NULL},     {&open, rsa1024, "1024"},  {&big, rsa2048, "2048 bits; profile \"server\" wants at least 3072"},
+        {&open, p256, NULL},
+        {&open, p384, NULL},
+        {&open, rsa2048, NULL},
+        {&open, ed25519, NULL},
+        {&ec, p256, NULL},
+        {&ec, ed25519, NULL},
+        {&big, p256, NULL},
+        {&open, rsa1024, "1024"},
+        {&big, rsa2048, "2048 bits; profile \"server\" wants at least 3072"},
         {&ec, rsa2048, "is of RSA; profile \"server\" accepts: P-256, Ed25519"},
         {&ec, p384, "is of P-384"},
     };
     static const char *const san[] = {"subjectAltName", "DNS:a.example", NULL};
-    for (size_t i = 0; i < COUNTOF(rows); ++i) {
+    for (size_t i = 0; i < COUNTOF(rows); i++) {
         struct err e = ERR_INIT;
         struct iovs names;
         bool ok = csr_ok(rows[i].p, rows[i].key, NULL, san, &names, &e);
@@ -323,7 +336,7 @@ static void csr_contents_are_checked(void **state UNUSED)
         {NULL, {"subjectAltName", "URI:https://a.example/"}, "subjectAltName of type"},
     };
     struct settings_profile p = open_profile();
-    for (size_t i = 0; i < COUNTOF(rows); ++i) {
+    for (size_t i = 0; i < COUNTOF(rows); i++) {
         struct err e = ERR_INIT;
         struct iovs names;
         bool ok = csr_ok(&p, p256, rows[i].cn, rows[i].exts, &names, &e);
@@ -353,8 +366,8 @@ static void names_of_csr_and_order_are_compared_as_sets(void **state UNUSED)
     struct settings_profile p = open_profile();
     struct err e = ERR_INIT;
     struct iovs names;
-    static const char *const exts[] = {"subjectAltName",
-                                       "DNS:*.B.example,DNS:a.example,IP:2001:DB8:0::1,DNS:a.example,IP:10.0.0.1", NULL};
+    static const char *const exts[] = {
+        "subjectAltName", "DNS:*.B.example,DNS:a.example,IP:2001:DB8:0::1,DNS:a.example,IP:10.0.0.1", NULL};
     assert_true(csr_ok(&p, p256, "a.example", exts, &names, &e));
     struct ident ids[] = {dns("a.example"), dns("*.b.example"), ip("10.0.0.1"), ip("2001:db8::1")};
     struct iovs order = policy_ident_names(&pool, ids, COUNTOF(ids));
@@ -362,7 +375,7 @@ static void names_of_csr_and_order_are_compared_as_sets(void **state UNUSED)
     assert_string_equal(order.v[0].base, "dns:*.b.example");
     assert_string_equal(order.v[3].base, "ip:2001:db8::1");
     assert_int_equal(names.n, 4);
-    for (size_t i = 0; i < order.n; ++i)
+    for (size_t i = 0; i < order.n; i++)
         assert_true(iov_eq(order.v[i], names.v[i]));
     assert_false(policy_names_differ(&pool, &order, &names, &e));
 
@@ -380,7 +393,7 @@ static void names_of_csr_and_order_are_compared_as_sets(void **state UNUSED)
 static void long_differences_are_cut(void **state UNUSED)
 {
     struct iovs order = {0}, csr = {0};
-    for (unsigned i = 0; i < 500; ++i)
+    for (unsigned i = 0; i < 500; i++)
         iovs_add(&pool, &order, iov_printf(&pool, "dns:host%03u.example", i));
     struct err e = ERR_INIT;
     assert_true(policy_names_differ(&pool, &order, &csr, &e));
@@ -394,7 +407,8 @@ struct made {
     iov_t spki_sha256;
 };
 
-static const char *const ca_exts[] = {"basicConstraints", "critical,CA:TRUE", "keyUsage", "keyCertSign", NULL};
+static const char *const ca_exts[] = {"basicConstraints", "critical,CA:TRUE", "keyUsage", "keyCertSign",
+                                      NULL};
 
 static struct made make(const char *cn, const char *san, int64_t from, int64_t to)
 {
@@ -448,7 +462,7 @@ static void certificates_are_held_against_what_was_asked(void **state UNUSED)
         {"a.example", BOTH, 0, 7 * DAY, DAY, 7 * DAY, "begins before what was asked for"},
         {"a.example", BOTH, 2 * DAY, 7 * DAY, DAY, 7 * DAY, "begins too late"},
     };
-    for (size_t i = 0; i < COUNTOF(rows); ++i) {
+    for (size_t i = 0; i < COUNTOF(rows); i++) {
         struct made m = make(rows[i].cn, rows[i].san, rows[i].from, rows[i].to);
         struct err e = ERR_INIT;
         struct policy_asked asked = {.not_before = rows[i].asked_from == 0 ? 0 : NOW + rows[i].asked_from,
@@ -524,15 +538,27 @@ static void the_first_route_that_matches_is_taken(void **state UNUSED)
         {{.directory = "default", .profile = "merkle", .idents = corp, .n_idents = 3}, 0},
         {{.directory = "default", .profile = "server", .idents = corp, .n_idents = 3}, 1},
         {{.directory = "default", .profile = "server", .idents = mixed, .n_idents = 2}, 5},
-        {{.directory = "default", .profile = "server", .idents = mixed, .n_idents = 2, .eab_kid = IOV("kid-2")}, 2},
-        {{.directory = "default", .profile = "server", .idents = mixed, .n_idents = 2, .eab_kid = IOV("kid-3")}, 5},
-        {{.directory = "lab", .profile = "server", .idents = mixed, .n_idents = 2, .account_id = IOV("A1")}, 3},
-        {{.directory = "lab", .profile = "server", .idents = mixed, .n_idents = 2, .account_id = IOV("A2")}, -1},
+        {{.directory = "default",
+          .profile = "server",
+          .idents = mixed,
+          .n_idents = 2,
+          .eab_kid = IOV("kid-2")},
+         2},
+        {{.directory = "default",
+          .profile = "server",
+          .idents = mixed,
+          .n_idents = 2,
+          .eab_kid = IOV("kid-3")},
+         5},
+        {{.directory = "lab", .profile = "server", .idents = mixed, .n_idents = 2, .account_id = IOV("A1")},
+         3},
+        {{.directory = "lab", .profile = "server", .idents = mixed, .n_idents = 2, .account_id = IOV("A2")},
+         -1},
         {{.directory = "lab", .profile = "server", .idents = mixed, .n_idents = 2}, -1},
         {{.directory = "lab", .profile = "server", .idents = mixed, .n_idents = 2, .key_type = "rsa"}, 4},
         {{.directory = "lab", .profile = "server", .idents = mixed, .n_idents = 2, .key_type = "p256"}, -1},
     };
-    for (size_t i = 0; i < COUNTOF(rows); ++i) {
+    for (size_t i = 0; i < COUNTOF(rows); i++) {
         struct err e = ERR_INIT;
         const struct settings_route *r = policy_route(&s, &rows[i].q, &e);
         if ((r == NULL ? -1 : (int)(r - routes)) != rows[i].want)
@@ -594,9 +620,10 @@ static void contacts_are_plain_mail_addresses(void **state UNUSED)
         {"[\"mailto:a%7F@example.org\"]", ACME_INVALID_CONTACT, "control"},
         {"[\"mailto:.a@example.org\"]", ACME_INVALID_CONTACT, "dot"},
         {"[\"mailto:a..b@example.org\"]", ACME_INVALID_CONTACT, "two dots"},
-        {"[\"mailto:a@example.org\",\"mailto:b@example.org\",\"mailto:c@example.org\"]", ACME_INVALID_CONTACT, "at most 2"},
+        {"[\"mailto:a@example.org\",\"mailto:b@example.org\",\"mailto:c@example.org\"]", ACME_INVALID_CONTACT,
+         "at most 2"},
     };
-    for (size_t i = 0; i < COUNTOF(rows); ++i) {
+    for (size_t i = 0; i < COUNTOF(rows); i++) {
         struct iovs out;
         struct err e = ERR_INIT;
         bool ok = contacts_ok(rows[i].json, 2, &out, &e);

@@ -71,7 +71,7 @@ static void every_type_has_its_name_and_status(void **state UNUSED)
         {ACME_UNAVAILABLE, 503, "serverInternal"},
     };
     assert_int_equal(COUNTOF(rows), ACME_PROBLEM_COUNT);
-    for (size_t i = 0; i < COUNTOF(rows); ++i) {
+    for (size_t i = 0; i < COUNTOF(rows); i++) {
         assert_int_equal(problem_status(rows[i].code), rows[i].status);
         if (rows[i].name == NULL) {
             assert_null(problem_name(rows[i].code));
@@ -100,23 +100,27 @@ static void documents_look_as_clients_expect(void **state UNUSED)
 {
     struct problem_doc doc = {.instance = IOV("abc-DEF_1")};
     err_set(&doc.err, ACME_ORDER_NOT_READY, "the order is %s", "pending");
-    assert_string_equal(text_of(&doc).base,
-                        "{\"type\":\"urn:ietf:params:acme:error:orderNotReady\",\"detail\":\"the order is pending\","
-                        "\"status\":403,\"instance\":\"urn:portico:request:abc-DEF_1\"}");
+    assert_string_equal(
+        text_of(&doc).base,
+        "{\"type\":\"urn:ietf:params:acme:error:orderNotReady\",\"detail\":\"the order is pending\","
+        "\"status\":403,\"instance\":\"urn:portico:request:abc-DEF_1\"}");
     doc = (struct problem_doc){.err = {.code = ACME_NOT_FOUND}};
-    assert_string_equal(text_of(&doc).base,
-                        "{\"type\":\"about:blank\",\"detail\":\"there is nothing at this URL\",\"status\":404}");
+    assert_string_equal(
+        text_of(&doc).base,
+        "{\"type\":\"about:blank\",\"detail\":\"there is nothing at this URL\",\"status\":404}");
 }
 
 static void subproblems_name_their_identifiers(void **state UNUSED)
 {
-    struct subproblem subs[2] = {{.ident = {IDENT_DNS, IOV("a_b.example")}}, {.ident = {IDENT_IP, IOV("192.0.2.1")}}};
+    struct subproblem subs[2] = {{.ident = {IDENT_DNS, IOV("a_b.example")}},
+                                 {.ident = {IDENT_IP, IOV("192.0.2.1")}}};
     err_set(&subs[0].err, ACME_REJECTED_IDENTIFIER, "underscore");
     err_set(&subs[1].err, ACME_UNSUPPORTED_IDENTIFIER, "no addresses");
     struct problem_doc doc = {.err = {.code = ACME_COMPOUND}, .subs = subs, .n_subs = 2};
     assert_string_equal(
         text_of(&doc).base,
-        "{\"type\":\"urn:ietf:params:acme:error:compound\",\"detail\":\"several things are wrong; see subproblems\","
+        "{\"type\":\"urn:ietf:params:acme:error:compound\",\"detail\":\"several things are wrong; see "
+        "subproblems\","
         "\"status\":400,\"subproblems\":["
         "{\"type\":\"urn:ietf:params:acme:error:rejectedIdentifier\",\"detail\":\"underscore\","
         "\"identifier\":{\"type\":\"dns\",\"value\":\"a_b.example\"}},"
@@ -142,20 +146,24 @@ static void algorithms_are_listed_on_request(void **state UNUSED)
     json_t *obj = problem_json(&doc);
     json_t *list = json_object_get(obj, "algorithms");
     assert_int_equal(json_array_size(list), 6);
-    for (size_t i = 0; jws_algorithms[i] != NULL; ++i)
+    for (size_t i = 0; jws_algorithms[i] != NULL; i++)
         assert_string_equal(json_string_value(json_array_get(list, i)), jws_algorithms[i]);
     json_decref(obj);
 }
 
 static void bytes_that_are_not_utf8_never_leave(void **state UNUSED)
 {
-    struct problem_doc doc = {.instance = {(char *)"a\xff" "b", 3}};
+    struct problem_doc doc = {.instance = {(char *)"a\xff"
+                                                   "b",
+                                           3}};
     err_set(&doc.err, ACME_MALFORMED, "%s", "x\xc3(\xff\"\n");
     struct err e = ERR_INIT;
     json_t *obj = json_parse_object(text_of(&doc), 65536, &e);
     assert_non_null(obj);
     assert_string_equal(json_string_value(json_object_get(obj, "detail")), "x\xef\xbf\xbd(\xef\xbf\xbd\"\n");
-    assert_string_equal(json_string_value(json_object_get(obj, "instance")), "urn:portico:request:a\xef\xbf\xbd" "b");
+    assert_string_equal(json_string_value(json_object_get(obj, "instance")),
+                        "urn:portico:request:a\xef\xbf\xbd"
+                        "b");
     json_decref(obj);
 }
 
