@@ -20,6 +20,8 @@ bool ep_owned(struct call *c, bool exists, iov_t owner, const char *what) MUST_C
 struct iovs ep_challenge_types(struct call *c, const struct settings_profile *p);
 /* Can one of the types prove this identifier? */
 bool ep_provable(const struct iovs *types, const struct ident *id);
+/* n random ids (22 characters each): for rows that are made. */
+struct iovs ep_random_ids(struct call *c, size_t n);
 /* A boolean member; absent or of another type: false. */
 bool ep_true(const json_t *payload, const char *key);
 

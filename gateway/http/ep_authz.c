@@ -78,6 +78,7 @@ void ep_new_authz(struct call *c)
     n->store.account_id = c->account.id;
     n->store.directory = iov_of(c->directory->name);
     n->store.ttl_s = c->settings->times.authz_pending_ms / 1000;
+    n->store.random = ep_random_ids(c, n->store.types.n);
     c->state = n;
     struct db_unit *u = call_unit(c);
     struct store_actor actor = call_actor(c);

@@ -27,6 +27,14 @@ struct iovs ep_challenge_types(struct call *c, const struct settings_profile *p)
     return types;
 }
 
+struct iovs ep_random_ids(struct call *c, size_t n)
+{
+    struct iovs ids = {0};
+    for (size_t i = 0; i < n; i++)
+        iovs_add(&c->task.pool, &ids, pki_random_id(&c->task.pool));
+    return ids;
+}
+
 bool ep_provable(const struct iovs *types, const struct ident *id)
 {
     bool dns = iovs_has(types, IOV("dns-01"));
@@ -213,6 +221,7 @@ void ep_new_order(struct call *c)
     n->store.authz_ttl_s = c->settings->times.authz_pending_ms / 1000;
     n->store.reuse_pending = c->settings->reuse_pending_orders && o->not_before == 0 && o->not_after == 0 &&
                              o->replaces.base == NULL;
+    n->store.random = ep_random_ids(c, store_order_random(o->n_idents, n->store.types.n));
     c->state = n;
     struct db_unit *u = call_unit(c);
     struct store_actor actor = call_actor(c);

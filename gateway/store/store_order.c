@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Order and authorization rows; the units of newOrder and newAuthz. */
 #include "store/store_order.h"
-#include "io/pki.h"
+#include <assert.h>
 #include "schema/statements.h"
 
 iov_t store_ident_text(pool_t *pool, const struct ident *id, enum store_ident_form form)
@@ -24,11 +24,19 @@ struct challenge_rows {
     struct iovs authz, types, tokens;
     struct ints positions;
     int64_t *position;
+    const struct iovs *random;
+    size_t used; /* of random */
 };
 
-static void challenge_rows_init(struct challenge_rows *c, pool_t *pool, size_t most)
+static iov_t take(struct challenge_rows *c)
 {
-    *c = (struct challenge_rows){.position = POOL_NEW(pool, int64_t, most ? most : 1)};
+    assert(c->used < c->random->n);
+    return c->random->v[c->used++];
+}
+
+static void challenge_rows_init(struct challenge_rows *c, pool_t *pool, const struct iovs *random)
+{
+    *c = (struct challenge_rows){.position = POOL_NEW(pool, int64_t, random->n ? random->n : 1), .random = random};
     c->positions.v = c->position;
 }
 
@@ -42,9 +50,14 @@ static void challenge_rows_add(struct challenge_rows *c, pool_t *pool, iov_t aut
             continue; /* RFC 8738 section 7 */
         iovs_add(pool, &c->authz, authz);
         iovs_add(pool, &c->types, types->v[i]);
-        iovs_add(pool, &c->tokens, pki_random_id(pool));
+        iovs_add(pool, &c->tokens, take(c));
         c->position[c->positions.n++] = (int64_t)i;
     }
+}
+
+size_t store_order_random(size_t n_idents, size_t n_types)
+{
+    return n_idents * (1 + n_types);
 }
 
 unsigned store_order_new(struct db_unit *u, struct task *t, const struct store_new_order *n, const struct store_actor *a)
@@ -54,9 +67,9 @@ unsigned store_order_new(struct db_unit *u, struct task *t, const struct store_n
     struct iovs ids = {0}, bases = {0}, idents = {0};
     int64_t *wild = POOL_NEW(pool, int64_t, o->n_idents);
     struct challenge_rows c;
-    challenge_rows_init(&c, pool, o->n_idents * n->types.n);
+    challenge_rows_init(&c, pool, &n->random);
     for (size_t i = 0; i < o->n_idents; i++) {
-        iov_t id = pki_random_id(pool);
+        iov_t id = take(&c);
         iovs_add(pool, &ids, id);
         iovs_add(pool, &bases, store_ident_text(pool, &o->idents[i], STORE_IDENT_BASE));
         iovs_add(pool, &idents, store_ident_text(pool, &o->idents[i], STORE_IDENT_FULL));
@@ -122,7 +135,7 @@ unsigned store_authz_new(struct db_unit *u, struct task *t, const struct store_n
                          unsigned *claim_out)
 {
     struct challenge_rows c;
-    challenge_rows_init(&c, &t->pool, n->types.n);
+    challenge_rows_init(&c, &t->pool, &n->random);
     challenge_rows_add(&c, &t->pool, n->id, &n->ident, &n->types);
     iov_t base = store_ident_text(&t->pool, &n->ident, STORE_IDENT_BASE);
     *claim_out = q_authz_claim(u, n->account_id, n->directory, base, n->want, n->methods, n->id);

@@ -27,9 +27,10 @@ struct store_new_order {
     struct iovs methods;         /* challenge types whose proof is accepted */
     int64_t order_ttl_s, authz_ttl_s;
     bool reuse_pending;
+    struct iovs random;          /* store_order_random() random ids: those and the tokens of the authorizations */
 };
-/* Adds every statement of newOrder; returns the index of the order_read. Ids and tokens of authorizations are made
- * here. */
+size_t store_order_random(size_t n_idents, size_t n_types);
+/* Adds every statement of newOrder; returns the index of the order_read. */
 unsigned store_order_new(struct db_unit *u, struct task *t, const struct store_new_order *n, const struct store_actor *a);
 
 unsigned store_order_read(struct db_unit *u, iov_t id);
@@ -45,6 +46,7 @@ struct store_new_authz {
     struct iovs types, methods;
     int64_t want;   /* unix seconds that a valid one must last; 0: always a new one */
     int64_t ttl_s;
+    struct iovs random; /* one random id per type: the tokens */
 };
 /* Adds newAuthz; *claim_out is the index of its claim (found?), the result that of the authz_read. */
 unsigned store_authz_new(struct db_unit *u, struct task *t, const struct store_new_authz *n, const struct store_actor *a,
