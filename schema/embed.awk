@@ -8,6 +8,17 @@ function fail(what)
     exit 1
 }
 
+# As it stands inside a C string. Letter by letter: what gsub makes of backslashes differs from awk to awk.
+function c_text(s,    i, c, res)
+{
+    res = ""
+    for (i = 1; i <= length(s); i++) {
+        c = substr(s, i, 1)
+        res = res (c == "\\" || c == "\"" ? "\\" c : c == "\t" ? "\\t" : c)
+    }
+    return res
+}
+
 function close_entry()
 {
     if (n > 0)
@@ -34,11 +45,8 @@ FNR == 1 {
 
 {
     line = $0
-    gsub(/\\/, "\\\\", line)
-    gsub(/"/, "\\\"", line)
-    gsub(/\t/, "\\t", line)
     sub(/\r$/, "", line)
-    printf "        \"%s\\n\"\n", line
+    printf "        \"%s\\n\"\n", c_text(line)
 }
 
 END {

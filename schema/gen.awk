@@ -255,15 +255,23 @@ mode == "" && /^[ \t]*(--.*)?\r?$/ {
 
 # ---- output ----
 
+# As it stands inside a C string. Letter by letter: what gsub makes of backslashes differs from awk to awk.
+function c_text(s,    i, c, res)
+{
+    res = ""
+    for (i = 1; i <= length(s); i++) {
+        c = substr(s, i, 1)
+        res = res (c == "\\" || c == "\"" ? "\\" c : c == "\t" ? "\\t" : c)
+    }
+    return res
+}
+
 function c_string(s, indent,    parts, count, i, res)
 {
-    gsub(/\\/, "\\\\", s)
-    gsub(/"/, "\\\"", s)
-    gsub(/\t/, "\\t", s)
     count = split(s, parts, /\n/)
     res = ""
     for (i = 1; i <= count; i++)
-        res = res indent "\"" parts[i] (i < count ? "\\n" : "") "\"" (i < count ? "\n" : "")
+        res = res indent "\"" c_text(parts[i]) (i < count ? "\\n" : "") "\"" (i < count ? "\n" : "")
     return res
 }
 
