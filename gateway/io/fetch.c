@@ -301,8 +301,7 @@ static const char *os_reason(const struct transfer *x)
 {
     long code = 0;
     curl_easy_getinfo(x->easy, CURLINFO_OS_ERRNO, &code);
-    const char *text = code != 0 ? strerrordesc_np((int)code) : NULL;
-    return text;
+    return code != 0 ? strerrordesc_np((int)code) : NULL;
 }
 
 static const char *why_of(const struct transfer *x, CURLcode rc, int result, bool connected)
@@ -319,9 +318,11 @@ static const char *why_of(const struct transfer *x, CURLcode rc, int result, boo
         return iov_printf(pool, "the answer is larger than %zu bytes", x->body_max).base;
     if (x->repeat_stopped)
         return "the connection closed after the request was sent and before any answer";
+    int64_t connect_ms = x->connect_timeout_ms < x->timeout_ms ? x->connect_timeout_ms : x->timeout_ms;
     if (result == FETCH_TIMEOUT && !connected)
-        return iov_printf(pool, "no connection within %lld ms",
-                          (long long)(x->connect_timeout_ms < x->timeout_ms ? x->connect_timeout_ms : x->timeout_ms)).base;
+        return iov_printf(pool, "no connection within %lld ms", (long long)connect_ms).base;
+    if (result == FETCH_TIMEOUT && !x->sent)
+        return iov_printf(pool, "connected, but no TLS handshake within %lld ms", (long long)connect_ms).base;
     if (result == FETCH_TIMEOUT)
         return iov_printf(pool, "connected, but no complete answer within %lld ms", (long long)x->timeout_ms).base;
     if (rc == CURLE_COULDNT_CONNECT && os != NULL)
@@ -341,18 +342,16 @@ static iov_t header(const struct transfer *x, const char *name)
 static void reply_fill(const struct transfer *x, CURLcode rc, struct fetch_reply *r)
 {
     long status = 0, port = 0;
-    curl_off_t connected_us = 0;
     char *peer = NULL;
     curl_easy_getinfo(x->easy, CURLINFO_RESPONSE_CODE, &status);
-    curl_easy_getinfo(x->easy, CURLINFO_CONNECT_TIME_T, &connected_us);
     curl_easy_getinfo(x->easy, CURLINFO_PRIMARY_IP, &peer);
     curl_easy_getinfo(x->easy, CURLINFO_PRIMARY_PORT, &port);
-    bool connected = x->sent || connected_us > 0;
+    bool connected = peer != NULL && peer[0] != '\0'; /* libcurl knows the peer once TCP stands */
     *r = (struct fetch_reply){.status = (int)status, .body = x->body.text, .sent = x->sent};
     r->content_type = header(x, "Content-Type");
     r->location = header(x, "Location");
     r->retry_after = header(x, "Retry-After");
-    if (connected && peer != NULL && peer[0] != '\0') {
+    if (connected) {
         r->peer = iov_dup(&x->task->pool, iov_of(peer));
         r->peer_port = (unsigned)port;
     }

@@ -2,6 +2,7 @@
 /* URLs read with libcurl's own parser: a second opinion on where a URL leads would be a way around the checks. */
 #include <arpa/inet.h>
 #include <curl/curl.h>
+#include <stdlib.h>
 #include "io/fetch.h"
 
 #define URL_MAX 2048
@@ -78,11 +79,8 @@ static bool read_parts(CURLU *u, pool_t *pool, struct fetch_url *out, struct err
     return out->text.base != NULL || err_set(e, 0, "the URL cannot be written down again");
 }
 
-bool fetch_url_parse(pool_t *pool, iov_t base, iov_t text, struct fetch_url *out, struct err *e)
+static bool parse(pool_t *pool, iov_t base, iov_t text, struct fetch_url *out, struct err *e)
 {
-    *out = (struct fetch_url){.text = IOV_NULL};
-    if (text.base == NULL || text.len == 0 || text.len > URL_MAX || memchr(text.base, '\0', text.len) != NULL)
-        return err_set(e, 0, "the URL is empty, longer than %d bytes or contains a zero byte", URL_MAX);
     CURLU *u = curl_url();
     if (u == NULL)
         abort();
@@ -96,4 +94,15 @@ bool fetch_url_parse(pool_t *pool, iov_t base, iov_t text, struct fetch_url *out
     bool ok = rc == CURLUE_OK ? read_parts(u, pool, out, e) : err_set(e, 0, "%s", curl_url_strerror(rc));
     curl_url_cleanup(u);
     return ok;
+}
+
+bool fetch_url_parse(pool_t *pool, iov_t base, iov_t text, struct fetch_url *out, struct err *e)
+{
+    struct fetch_url first = {.text = IOV_NULL};
+    *out = first;
+    if (text.base == NULL || text.len == 0 || text.len > URL_MAX || memchr(text.base, '\0', text.len) != NULL)
+        return err_set(e, 0, "the URL is empty, longer than %d bytes or contains a zero byte", URL_MAX);
+    /* Once more from what was written down, as the transfer will: "http://%333/" is the name "33" at first sight and
+     * the address 0.0.0.33 at the second. */
+    return parse(pool, base, text, &first, e) && parse(pool, IOV_NULL, first.text, out, e);
 }
