@@ -29,26 +29,42 @@ struct db_stmt {
 };
 
 struct db_config {
-    const char *url;             /* libpq connection string; host names are resolved by libpq, use a socket or hostaddr */
+    const char *url;             /* libpq connection string, several hosts allowed */
     const struct db_stmt *stmts; /* table and size: prepared on each connection */
     size_t n_stmts;
     int nonce_stmt;              /* index of nonce_spend: params (text[] nonces, bytea[]-as-text[] tags, int[] slots); -1: none */
     unsigned batch_max;          /* units per sync; 0: 64 */
+    int code_unavailable;        /* err.code of what may be repeated (503, Retry-After); 0: serverInternal */
+    unsigned lock_timeout_ms;    /* 0: 500 */
+    unsigned statement_timeout_ms; /* 0: 10000; a server silent for 5 s longer counts as lost */
+    unsigned wait_ms;            /* how long a unit waits to be sent; 0: 5000 */
 };
 
-/* Opens the loop's two connections in the background and sets loop_svc(l)->db. cfg must outlive it. */
+/* Opens the loop's two connections in the background (libpq's connect on a short-lived thread, so that neither name
+ * look-up nor a silent host holds up the loop) and sets loop_svc(l)->db. cfg must outlive it. */
 void db_start(struct loop *l, const struct db_config *cfg);
 /* Fails what waits, closes. Turn the loop once afterwards. */
 void db_stop(struct loop *l);
+/* Units are being run: one of the two connections is enough. Any thread. */
 bool db_is_up(const struct db *db);
 
 struct db_stats {
-    uint64_t units, statements, batches, reruns, reconnects, errors;
+    uint64_t units;      /* finished: stored */
+    uint64_t statements; /* sent for units, the batches' nonce_spend included */
+    uint64_t batches;    /* sent on the main connection */
+    uint64_t syncs;      /* round trips: batches and re-runs */
+    uint64_t commits;    /* syncs that the server committed */
+    uint64_t reruns;     /* units that went to the spare connection */
+    uint64_t reconnects; /* connections that came back */
+    uint64_t errors;     /* units that failed */
+    uint64_t uncertain;  /* of these: sent, answer lost */
+    uint64_t connections; /* usable at the moment: 0 to 2 */
 };
 /* Counters of one loop's db; read from any thread (may be slightly stale). */
 struct db_stats db_get_stats(const struct db *db);
 
-/* A parameter; bytes are borrowed until the unit's callback. */
+/* A parameter; bytes are borrowed until the unit's callback. Text must be UTF-8 without NUL: a unit that breaks this
+ * fails alone, before anything is sent. */
 struct db_param {
     enum { DB_P_NULL, DB_P_TEXT, DB_P_INT, DB_P_BOOL, DB_P_BYTEA, DB_P_TEXT_ARRAY, DB_P_INT_ARRAY } type;
     union {
@@ -94,7 +110,8 @@ void db_run(struct db_unit *u, db_cb *cb);
 typedef void db_error_cb(struct task *t, struct db_unit *u, const struct err *e, bool sent);
 void db_unit_on_error(struct db_unit *u, db_error_cb *cb);
 
-/* Results, valid in the callback and as long as the task's pool (copied there). stmt = index from db_add. */
+/* Results, valid in the callback and as long as the task's pool (copied there). stmt = index from db_add. A row that is
+ * not there reads as NULL. */
 unsigned db_rows(const struct db_unit *u, unsigned stmt);
 unsigned db_affected(const struct db_unit *u, unsigned stmt);
 bool db_is_null(const struct db_unit *u, unsigned stmt, unsigned row, unsigned col);
