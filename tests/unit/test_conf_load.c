@@ -239,10 +239,12 @@ static void test_override_errors(void **state)
 
 struct paths {
     const char *file;
+    struct conf_list files;
     struct conf_secret secret;
 };
 static const struct conf_key path_keys[] = {
     CONF_FILE(struct paths, file, "file", NULL, "a file"),
+    CONF_FILES(struct paths, files, "files", NULL, "several files"),
     CONF_SECRET(struct paths, secret, "secret", NULL, "a secret"),
     CONF_END,
 };
@@ -280,6 +282,25 @@ static void test_paths_start_from_the_file_that_names_them(void **state)
     conf_free(c);
 }
 
+static void test_lists_of_files(void **state)
+{
+    (void)state;
+    make_dir("sub");
+    write_file("sub/a.pem", "a");
+    write_file("b.pem", "b");
+    write_file("m.yaml", "include: sub/f.yaml\nfiles: b.pem\n");
+    write_file("sub/f.yaml", "files: [a.pem]\n");
+    char a[256], b[256];
+    snprintf(a, sizeof(a), "%s/sub/a.pem", dir);
+    snprintf(b, sizeof(b), "%s/b.pem", dir);
+    struct paths p;
+    struct conf *c = read_paths("m.yaml", NULL, &p);
+    assert_int_equal(p.files.n, 2);
+    assert_string_equal(p.files.v[0], a);
+    assert_string_equal(p.files.v[1], b);
+    conf_free(c);
+}
+
 static void test_secret_files(void **state)
 {
     (void)state;
@@ -307,6 +328,9 @@ static void test_path_errors(void **state)
         {"file: gone.pem\n", "/gone.pem cannot be read: No such file or directory; relative paths start from"},
         {"file: .\n", "it is not a file"},
         {"file: ''\n", "file: is empty"},
+        {"files: [newline, gone.pem]\n", "files: the file "},
+        {"files: [newline, [x]]\n", "files: item 2 of the list is a list"},
+        {"files: {x: y}\n", "write a list of values"},
         {"secret: file:gone\n", "/gone cannot be read"},
         {"secret: file:empty\n", "m.yaml:1: secret: the secret is empty"},
         {"secret: file:newline\n", "secret: the secret is empty"},
@@ -336,6 +360,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_overrides, setup, teardown),
         cmocka_unit_test_setup_teardown(test_override_errors, setup, teardown),
         cmocka_unit_test_setup_teardown(test_paths_start_from_the_file_that_names_them, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_lists_of_files, setup, teardown),
         cmocka_unit_test_setup_teardown(test_secret_files, setup, teardown),
         cmocka_unit_test_setup_teardown(test_path_errors, setup, teardown),
     };
