@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* libunbound with one helper thread per context; its descriptor is watched by the loop. Answers are copied in its
- * callback and delivered after ub_process() has returned, so a continuation may look up the next name. */
+/* libunbound with one helper thread per context; its descriptor is watched by the loop. Answers are copied in
+ * its callback and delivered after ub_process() has returned, so a continuation may look up the next name. */
 #include "io/dns.h"
 #include <stdlib.h>
 #include <strings.h>
@@ -17,7 +17,7 @@ struct lookup {
     char *name;
     enum dns_type type;
     int64_t timeout_ms;
-    int id;                      /* libunbound's, while it works */
+    int id; /* libunbound's, while it works */
     struct dns_reply reply;
     struct loop_timer timer;
     struct loop_msg msg;         /* answers that need no query */
@@ -28,11 +28,11 @@ struct dns {
     struct loop *loop;
     struct ub_ctx *ctx;
     struct loop_watch *watch;
-    char *resolvers;             /* readable */
+    char *resolvers; /* readable */
     enum dnssec_mode dnssec;
     int64_t timeout_ms;
     struct lookup *pending, *done;
-    struct dns *older;           /* replaced by a reload, still waiting for answers */
+    struct dns *older; /* replaced by a reload, still waiting for answers */
     bool delivering;
 };
 
@@ -137,8 +137,8 @@ static void answer_read(struct lookup *q, const struct ub_result *r)
     pool_t *pool = &q->task->pool;
     if (r->bogus) {
         const char *why = r->why_bogus != NULL ? r->why_bogus : "no reason given";
-        answer_set(q, DNS_BOGUS, iov_printf(pool, "DNSSEC validation failed: %s",
-                                            iov_printable(pool, iov_of(why), 300).base).base);
+        why = iov_printable(pool, iov_of(why), 300).base;
+        answer_set(q, DNS_BOGUS, iov_printf(pool, "DNSSEC validation failed: %s", why).base);
         return;
     }
     q->reply.secure = r->secure;
@@ -275,7 +275,8 @@ static bool answered_here(struct lookup *q)
     return true;
 }
 
-void dns_lookup_within(struct task *t, const char *name, enum dns_type type, int64_t timeout_ms, dns_cb *cb, void *arg)
+void dns_lookup_within(struct task *t, const char *name, enum dns_type type, int64_t timeout_ms, dns_cb *cb,
+                       void *arg)
 {
     struct dns *d = loop_svc(t->loop)->dns;
     struct lookup *q = base_zalloc(sizeof(*q));

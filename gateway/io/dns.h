@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* DNS look-ups on libunbound, one context per loop: forwarders with ports, CNAMEs followed, UDP then TCP, nothing
- * cached, DNSSEC validated when configured. Names under .localhost are loopback without a query (RFC 6761 6.3): their A,
- * AAAA and CAA are answered here, other types (a TXT of dns-01) still go to the resolver. */
+/* DNS look-ups on libunbound, one context per loop: forwarders with ports, CNAMEs followed, UDP then TCP,
+ * nothing cached, DNSSEC validated when configured. Names under .localhost are loopback without a query
+ * (RFC 6761 6.3): their A, AAAA and CAA are answered here, other types (a TXT of dns-01) still go to the
+ * resolver. */
 #ifndef PORTICO_DNS_H
 #define PORTICO_DNS_H
 
@@ -13,7 +14,7 @@ struct dns_config {
     size_t n_resolvers;
     enum dnssec_mode dnssec;
     int64_t timeout_ms;           /* per look-up */
-    const char *trust_anchor;     /* file of DS or DNSKEY records; NULL: the root's of package dns-root-data */
+    const char *trust_anchor;     /* file of DS or DNSKEY records; NULL: package dns-root-data's */
 };
 enum dns_type { DNS_A = 1, DNS_TXT = 16, DNS_AAAA = 28, DNS_CAA = 257 };
 
@@ -27,8 +28,9 @@ struct dns_reply {
 };
 typedef void dns_cb(struct task *t, void *arg, const struct dns_reply *r);
 
-/* False and e when the configuration cannot work (malformed resolver, no trust anchor). On a loop that has a resolver
- * already it takes over new look-ups, and the old one ends after its last answer: a reload loses nothing. */
+/* False and e when the configuration cannot work (malformed resolver, no trust anchor). On a loop that has a
+ * resolver already it takes over new look-ups, and the old one ends after its last answer: a reload loses
+ * nothing. */
 bool dns_start(struct loop *l, const struct dns_config *cfg, struct err *e) MUST_CHECK;
 /* Tasks with a look-up under way fail. Not from inside a dns_cb. */
 void dns_stop(struct loop *l);
@@ -37,7 +39,8 @@ const char *dns_resolvers(const struct loop *l);
 /* cb runs once with every kind of result. name: ASCII, no trailing dot needed. */
 void dns_lookup(struct task *t, const char *name, enum dns_type type, dns_cb *cb, void *arg);
 /* The same, waiting at most so long if that is shorter than the configured time. */
-void dns_lookup_within(struct task *t, const char *name, enum dns_type type, int64_t timeout_ms, dns_cb *cb, void *arg);
+void dns_lookup_within(struct task *t, const char *name, enum dns_type type, int64_t timeout_ms, dns_cb *cb,
+                       void *arg);
 /* Joins the character-strings of one TXT RDATA (RFC 1035 3.3.14). False when the lengths do not add up. */
 bool dns_txt_join(pool_t *pool, iov_t rdata, iov_t *out) MUST_CHECK;
 

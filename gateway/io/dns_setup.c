@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* libunbound's options. As a library it comes with a cache and with answers of its own for internal zones, neither of
- * which a validating gateway may have. */
+/* libunbound's options. As a library it comes with a cache and with answers of its own for internal zones,
+ * neither of which a validating gateway may have. */
 #include "io/dns_setup.h"
 #include <arpa/inet.h>
 #include <errno.h>
@@ -30,16 +30,19 @@ static const struct { const char *name, *value; } options[] = {
     {"outgoing-num-tcp:", "32"},
 };
 
-/* Zones that libunbound answers by itself (RFC 6303, RFC 6761, RFC 8375); an internal resolver may well hold them. */
-static const char *const own_zones[] = {"test.", "localhost.", "home.arpa.", "invalid.", "resolver.arpa.",
-                                        "service.arpa.", "127.in-addr.arpa.", "10.in-addr.arpa.",
-                                        "168.192.in-addr.arpa.", "254.169.in-addr.arpa.", "d.f.ip6.arpa.",
-                                        "8.e.f.ip6.arpa.", "9.e.f.ip6.arpa.", "a.e.f.ip6.arpa.", "b.e.f.ip6.arpa."};
-/* Never delegated in the public root (RFC 6761, RFC 6762 appendix G, RFC 8375, ICANN's "internal"), so the root's
- * signatures would disprove them. "if-signed" takes what the internal resolver says of them. */
-static const char *const unsigned_zones[] = {"test.", "localhost.", "home.arpa.", "invalid.", "example.", "local.",
-                                             "internal.", "intranet.", "private.", "corp.", "home.", "lan.",
-                                             "10.in-addr.arpa.", "168.192.in-addr.arpa."};
+/* Zones that libunbound answers by itself (RFC 6303, RFC 6761, RFC 8375); an internal resolver may well hold
+ * them. */
+static const char *const own_zones[] = {
+    "test.", "localhost.", "home.arpa.", "invalid.", "resolver.arpa.", "service.arpa.", "127.in-addr.arpa.",
+    "10.in-addr.arpa.", "168.192.in-addr.arpa.", "254.169.in-addr.arpa.", "d.f.ip6.arpa.", "8.e.f.ip6.arpa.",
+    "9.e.f.ip6.arpa.", "a.e.f.ip6.arpa.", "b.e.f.ip6.arpa.",
+};
+/* Never delegated in the public root (RFC 6761, RFC 6762 appendix G, RFC 8375, ICANN's "internal"), so the
+ * root's signatures would disprove them. "if-signed" takes what the internal resolver says of them. */
+static const char *const unsigned_zones[] = {
+    "test.", "localhost.", "home.arpa.", "invalid.", "example.", "local.", "internal.", "intranet.",
+    "private.", "corp.", "home.", "lan.", "10.in-addr.arpa.", "168.192.in-addr.arpa.",
+};
 
 static bool checked(int rc, const char *what, struct err *e)
 {
@@ -51,9 +54,9 @@ static bool checked(int rc, const char *what, struct err *e)
 
 /* ---- forwarders ---- */
 
-/* A client that has just set its record must be believed at once. A TTL of 0 is not enough: answers still serve the
- * rest of their second, and negative ones without an SOA five more. Only forward-no-cache helps, and only a file can
- * say it; the addresses that ub_ctx_set_fwd() adds later join this zone. */
+/* A client that has just set its record must be believed at once. A TTL of 0 is not enough: answers still
+ * serve the rest of their second, and negative ones without an SOA five more. Only forward-no-cache helps,
+ * and only a file can say it; the addresses that ub_ctx_set_fwd() adds later join this zone. */
 static bool no_cache(struct ub_ctx *ctx, struct err *e)
 {
     static const char text[] = "forward-zone:\n name: \".\"\n forward-no-cache: yes\n";
@@ -84,8 +87,8 @@ static bool forwarder_add(struct forwarders *f, const char *host, unsigned port,
     snprintf(addr, sizeof(addr), "%s@%u", host, port);
     if (!checked(ub_ctx_set_fwd(f->ctx, addr), addr, e))
         return false;
-    f->len += (size_t)snprintf(f->text + f->len, sizeof(f->text) - f->len,
-                               strchr(host, ':') != NULL ? "%s[%s]:%u" : "%s%s:%u", f->n > 0 ? ", " : "", host, port);
+    const char *form = strchr(host, ':') != NULL ? "%s[%s]:%u" : "%s%s:%u", *comma = f->n > 0 ? ", " : "";
+    f->len += (size_t)snprintf(f->text + f->len, sizeof(f->text) - f->len, form, comma, host, port);
     f->n++;
     return true;
 }
@@ -115,9 +118,10 @@ static bool configured_add(struct forwarders *f, const char *text, struct err *e
     uint8_t bytes[16];
     const char *rest;
     uint64_t port = 53;
-    if (!split(text, host, sizeof(host), &rest) ||
-        (inet_pton(AF_INET, host, bytes) != 1 && inet_pton(AF_INET6, host, bytes) != 1) ||
-        (rest[0] != '\0' && (rest[0] != ':' || !iov_to_u64(iov_of(rest + 1), &port))) || port == 0 || port > 65535)
+    bool ok = split(text, host, sizeof(host), &rest) &&
+              (inet_pton(AF_INET, host, bytes) == 1 || inet_pton(AF_INET6, host, bytes) == 1) &&
+              (rest[0] == '\0' || (rest[0] == ':' && iov_to_u64(iov_of(rest + 1), &port)));
+    if (!ok || port == 0 || port > 65535)
         return err_set(e, 0, "\"%.80s\" is no DNS resolver; write ADDR, ADDR:PORT or [V6]:PORT", text);
     return forwarder_add(f, host, (unsigned)port, e);
 }
@@ -158,8 +162,10 @@ static bool set_dnssec(struct ub_ctx *ctx, const struct dns_config *cfg, struct 
         return checked(ub_ctx_set_option(ctx, "module-config:", "iterator"), "module-config", e);
     const char *anchor = cfg->trust_anchor != NULL ? cfg->trust_anchor : ROOT_ANCHOR;
     if (access(anchor, R_OK) != 0)
-        return err_set(e, 0, "cannot read the DNSSEC trust anchor %s: %s; install the package dns-root-data, or set "
-                             "validation.dnssec: off", anchor, strerrordesc_np(errno));
+        return err_set(e, 0,
+                       "cannot read the DNSSEC trust anchor %s: %s; install the package dns-root-data, or set "
+                       "validation.dnssec: off",
+                       anchor, strerrordesc_np(errno));
     for (size_t i = 0; cfg->dnssec == DNSSEC_IF_SIGNED && i < COUNTOF(unsigned_zones); i++) {
         if (!checked(ub_ctx_set_option(ctx, "domain-insecure:", unsigned_zones[i]), unsigned_zones[i], e))
             return false;
@@ -194,7 +200,8 @@ struct ub_ctx *dns_setup(const struct dns_config *cfg, char **resolvers_out, str
     bool ok = checked(ub_ctx_async(ctx, 1), "async", e);
     for (size_t i = 0; ok && i < COUNTOF(options); i++)
         ok = checked(ub_ctx_set_option(ctx, options[i].name, options[i].value), options[i].name, e);
-    ok = ok && set_dnssec(ctx, cfg, e) && no_cache(ctx, e) && set_forwarders(&f, cfg, e) && open_zones(ctx, e);
+    ok = ok && set_dnssec(ctx, cfg, e) && no_cache(ctx, e) && set_forwarders(&f, cfg, e);
+    ok = ok && open_zones(ctx, e);
     if (!ok) {
         ub_ctx_delete(ctx);
         return NULL;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* libcurl's multi_socket interface on a loop's watches and timers. libcurl asks for both through callbacks in which it
- * must not be called again, so finished transfers are collected only after it has returned to us. */
+/* libcurl's multi_socket interface on a loop's watches and timers. libcurl asks for both through callbacks in
+ * which it must not be called again, so finished transfers are collected only after it has returned to us. */
 #include "io/fetch.h"
 #include <arpa/inet.h>
 #include <curl/curl.h>
@@ -8,8 +8,8 @@
 #include <stdlib.h>
 
 #define KEPT_CONNECTIONS 64L
-#define KEPT_IDLE_S 60L             /* CAs and proxies commonly close idle connections after a minute or more */
-#define HEADERS_MAX (64 * 1024)     /* of one transfer, interim answers included */
+#define KEPT_IDLE_S 60L         /* CAs and proxies commonly close idle connections after a minute or more */
+#define HEADERS_MAX (64 * 1024) /* of one transfer, interim answers included */
 
 struct fetch {
     struct loop *loop;
@@ -37,8 +37,8 @@ struct transfer {
     struct transfer *next, **prev;
     const struct netset *deny;
     const char *denied_by;
-    bool once;               /* must not be sent a second time */
-    bool sent, answered;     /* a request went out; bytes of an answer to the latest one came */
+    bool once;           /* must not be sent a second time */
+    bool sent, answered; /* a request went out; bytes of an answer to the latest one came */
     bool repeat_stopped, headers_full, body_full, keep_body;
     size_t body_max, header_bytes;
     int64_t timeout_ms, connect_timeout_ms;
@@ -92,17 +92,21 @@ static curl_socket_t on_open_socket(void *arg, curlsocktype purpose, struct curl
 {
     struct transfer *x = arg;
     bool ok = purpose == CURLSOCKTYPE_IPCXN;
+    const void *address = &a->addr;
+    const struct sockaddr_in *v4 = address;
+    const struct sockaddr_in6 *v6 = address;
     if (ok && a->family == AF_INET)
-        ok = allowed(x, (const uint8_t *)&((const struct sockaddr_in *)(const void *)&a->addr)->sin_addr, 4);
+        ok = allowed(x, (const uint8_t *)&v4->sin_addr, 4);
     else if (ok && a->family == AF_INET6)
-        ok = allowed(x, (const uint8_t *)&((const struct sockaddr_in6 *)(const void *)&a->addr)->sin6_addr, 16);
+        ok = allowed(x, (const uint8_t *)&v6->sin6_addr, 16);
     else
         ok = false;
     return ok ? socket(a->family, a->socktype | SOCK_CLOEXEC, a->protocol) : CURL_SOCKET_BAD;
 }
 
-/* Before each request on a connection. A second one without an answer to the first is libcurl's silent repeat after a
- * kept connection broke: the peer may have acted on the first. (After a 401 the second one is meant.) */
+/* Before each request on a connection. A second one without an answer to the first is libcurl's silent
+ * repeat after a kept connection broke: the peer may have acted on the first. (After a 401 the second one
+ * is meant.) */
 static int on_request(void *arg, char *peer, char *local, int peer_port, int local_port)
 {
     struct transfer *x = arg;
@@ -185,7 +189,8 @@ static void setup_request(struct transfer *x, const struct fetch_request *q)
     }
     for (size_t i = 0; i < q->n_headers; i++)
         x->headers = curl_slist_append(x->headers, q->headers[i]);
-    x->headers = curl_slist_append(x->headers, "Expect:"); /* no 100-continue: it waits a second for an answer */
+    /* No 100-continue: libcurl would wait a second for the interim answer. */
+    x->headers = curl_slist_append(x->headers, "Expect:");
     curl_easy_setopt(c, CURLOPT_HTTPHEADER, x->headers);
     if (q->userpwd != NULL) {
         curl_easy_setopt(c, CURLOPT_USERPWD, q->userpwd);
@@ -324,7 +329,7 @@ static const char *why_of(const struct transfer *x, CURLcode rc, int result, boo
     if (result == FETCH_TIMEOUT && !x->sent)
         return iov_printf(pool, "connected, but no TLS handshake within %lld ms", (long long)connect_ms).base;
     if (result == FETCH_TIMEOUT)
-        return iov_printf(pool, "connected, but no complete answer within %lld ms", (long long)x->timeout_ms).base;
+        return iov_printf(pool, "connected, but no whole answer in %lld ms", (long long)x->timeout_ms).base;
     if (rc == CURLE_COULDNT_CONNECT && os != NULL)
         return os;
     const char *text = x->error[0] != '\0' ? x->error : curl_easy_strerror(rc);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* URLs read with libcurl's own parser: a second opinion on where a URL leads would be a way around the checks. */
+/* URLs read with libcurl's own parser: a second opinion on where a URL leads would be a way around the
+ * checks. */
 #include <arpa/inet.h>
 #include <curl/curl.h>
 #include <stdlib.h>
@@ -102,7 +103,7 @@ bool fetch_url_parse(pool_t *pool, iov_t base, iov_t text, struct fetch_url *out
     *out = first;
     if (text.base == NULL || text.len == 0 || text.len > URL_MAX || memchr(text.base, '\0', text.len) != NULL)
         return err_set(e, 0, "the URL is empty, longer than %d bytes or contains a zero byte", URL_MAX);
-    /* Once more from what was written down, as the transfer will: "http://%333/" is the name "33" at first sight and
-     * the address 0.0.0.33 at the second. */
+    /* Once more from what was written down, as the transfer will: "http://%333/" is the name "33" at first
+     * sight and the address 0.0.0.33 at the second. */
     return parse(pool, base, text, &first, e) && parse(pool, IOV_NULL, first.text, out, e);
 }

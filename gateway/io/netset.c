@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Networks as prefixes, each family for itself: "::/0" says nothing about IPv4. An address is one or two forms (IPv6 and
- * the IPv4 inside it), and either form may be in the set. */
+/* Networks as prefixes, each family for itself: "::/0" says nothing about IPv4. An address is one or two
+ * forms (IPv6 and the IPv4 inside it), and either form may be in the set. */
 #include "io/netset.h"
 #include <arpa/inet.h>
 #include <stdlib.h>
@@ -56,7 +56,8 @@ static bool net_parse(const char *text, struct net *out)
     out->bits = out->len * 8;
     if (slash != NULL && !parse_bits(slash + 1, out->len * 8, &out->bits))
         return false;
-    if (out->len == 16 && out->bits >= 96 && memcmp(out->prefix, mapped_prefix, 12) == 0) { /* IPv4 in disguise */
+    /* IPv4 in disguise */
+    if (out->len == 16 && out->bits >= 96 && memcmp(out->prefix, mapped_prefix, 12) == 0) {
         memmove(out->prefix, out->prefix + 12, 4);
         out->len = 4;
         out->bits -= 96;
@@ -81,11 +82,12 @@ static bool nets_parse(const char *const *texts, size_t n, struct net **nets, si
     return true;
 }
 
-struct netset *netset_parse_except(const char *const *cidrs, size_t n, const char *const *except, size_t n_except,
-                                   struct err *e)
+struct netset *netset_parse_except(const char *const *cidrs, size_t n, const char *const *except,
+                                   size_t n_except, struct err *e)
 {
     struct netset *s = base_zalloc(sizeof(*s));
-    if (nets_parse(cidrs, n, &s->in, &s->n_in, e) && nets_parse(except, n_except, &s->except, &s->n_except, e))
+    if (nets_parse(cidrs, n, &s->in, &s->n_in, e) &&
+        nets_parse(except, n_except, &s->except, &s->n_except, e))
         return s;
     netset_free(s);
     return NULL;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* dns-01 (RFC 8555 8.4): one of the TXT records at _acme-challenge.NAME holds the digest of the key authorization. */
+/* dns-01 (RFC 8555 8.4): one of the TXT records at _acme-challenge.NAME holds the digest of the key
+ * authorization. */
 #include "base/b64.h"
 #include "io/dns.h"
 #include "io/pki.h"
@@ -57,7 +58,8 @@ static void no_answer(struct validation *v, const struct dns_reply *r)
     default:
         break;
     }
-    err_set(&e, ACME_DNS, "dns-01 for %s: TXT %s%s: %s%s; it must hold the base64url SHA-256 of the key authorization",
+    err_set(&e, ACME_DNS,
+            "dns-01 for %s: TXT %s%s: %s%s; it must hold the base64url SHA-256 of the key authorization",
             ident_base(&v->ident).base, d->record.base, through(v, r), what, r->why);
     fail(v, r, &e);
 }
@@ -67,10 +69,11 @@ static void no_match(struct validation *v, const struct dns_reply *r)
     struct dns01 *d = v->method_state;
     struct err e;
     err_set(&e, ACME_INCORRECT_RESPONSE,
-            "dns-01 for %s: TXT %s%s has %zu record%s, none of which is the base64url SHA-256 of this account's key "
+            "dns-01 for %s: TXT %s%s has %zu record%s, none of which is the base64url SHA-256 of this "
+            "account's key "
             "authorization; the first is \"%s\": %s",
-            ident_base(&v->ident).base, d->record.base, through(v, r), r->records.n, r->records.n == 1 ? "" : "s",
-            iov_printable(&v->task.pool, r->records.v[0], SHOWN).base, r->why);
+            ident_base(&v->ident).base, d->record.base, through(v, r), r->records.n,
+            r->records.n == 1 ? "" : "s", iov_printable(&v->task.pool, r->records.v[0], SHOWN).base, r->why);
     fail(v, r, &e);
 }
 
@@ -98,7 +101,8 @@ void validate_dns01_run(struct validation *v)
     d->record = iov_printf(&v->task.pool, "_acme-challenge.%s", name.base);
     if (v->ident.type != IDENT_DNS) {
         struct err e;
-        err_set(&e, ACME_INCORRECT_RESPONSE, "dns-01 cannot prove the address %s (RFC 8738 section 7)", name.base);
+        err_set(&e, ACME_INCORRECT_RESPONSE, "dns-01 cannot prove the address %s (RFC 8738 section 7)",
+                name.base);
         validation_failed(v, &e);
         return;
     }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* http-01 (RFC 8555 8.3, RFC 8738): fetches the key authorization from the identifier's web server. Names are resolved
- * by our own resolver, hop by hop, and each connection is pinned to one of the addresses found: IPv6 first, the next
- * one only when a server gave no answer at all. */
+/* http-01 (RFC 8555 8.3, RFC 8738): fetches the key authorization from the identifier's web server. Names are
+ * resolved by our own resolver, hop by hop, and each connection is pinned to one of the addresses found: IPv6
+ * first, the next one only when a server gave no answer at all. */
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include "io/dns.h"
@@ -21,13 +21,13 @@ struct question {
 struct http01 {
     int64_t deadline_ms;
     unsigned redirects;
-    struct fetch_url url;          /* of this hop */
+    struct fetch_url url; /* of this hop */
     struct question aaaa, a;
     unsigned unanswered;
     const char *addresses[2 * ADDRESSES_MAX];
     size_t n_addresses, next;
-    const char *resolver;          /* NULL: the host was numeric */
-    struct sbuf failures;          /* of this hop, one per address */
+    const char *resolver; /* NULL: the host was numeric */
+    struct sbuf failures; /* of this hop, one per address */
 };
 
 static void hop(struct validation *v);
@@ -45,7 +45,8 @@ static const char *where(struct validation *v)
     const char *url = iov_printable(&v->task.pool, h->url.text, URL_SHOWN).base;
     if (h->redirects == 0)
         return url;
-    return iov_printf(&v->task.pool, "%s (after %u redirect%s)", url, h->redirects, h->redirects == 1 ? "" : "s").base;
+    const char *plural = h->redirects == 1 ? "" : "s";
+    return iov_printf(&v->task.pool, "%s (after %u redirect%s)", url, h->redirects, plural).base;
 }
 
 /* ---- decisions without I/O ---- */
@@ -71,23 +72,28 @@ static bool has_token_of(iov_t body, iov_t key_authorization)
 
 bool validate_http01_judge(pool_t *pool, iov_t key_authorization, int status, iov_t body, struct err *e)
 {
-    const char *shown = body.len == 0 ? "an empty body"
-                                      : iov_printf(pool, "a body that starts \"%s\"",
-                                                   iov_printable(pool, body, SHOWN).base).base;
+    iov_t start = iov_printable(pool, body, SHOWN);
+    const char *shown =
+        body.len == 0 ? "an empty body" : iov_printf(pool, "a body that starts \"%s\"", start.base).base;
     if (status != 200)
-        return err_set(e, ACME_INCORRECT_RESPONSE, "status %d and %s; wanted are status 200 and the key authorization",
-                       status, shown);
+        return err_set(e, ACME_INCORRECT_RESPONSE,
+                       "status %d and %s; wanted are status 200 and the key authorization", status, shown);
     if (body.len >= BODY_MAX)
-        return err_set(e, ACME_INCORRECT_RESPONSE, "status 200 and %s, of %d bytes or more; wanted is the key "
-                                                   "authorization alone", shown, BODY_MAX);
+        return err_set(e, ACME_INCORRECT_RESPONSE,
+                       "status 200 and %s, of %d bytes or more; wanted is the key authorization alone", shown,
+                       BODY_MAX);
     iov_t text = without_trailing_space(body);
     if (iov_eq(text, key_authorization))
         return true;
     if (has_token_of(text, key_authorization))
-        return err_set(e, ACME_INCORRECT_RESPONSE, "status 200 and %s: the token is right, but what follows is not the "
-                                                   "thumbprint of this account's key", shown);
-    return err_set(e, ACME_INCORRECT_RESPONSE, "status 200 and %s; wanted is the key authorization, the token, a dot "
-                                               "and the thumbprint of this account's key", shown);
+        return err_set(e, ACME_INCORRECT_RESPONSE,
+                       "status 200 and %s: the token is right, but what follows is not the "
+                       "thumbprint of this account's key",
+                       shown);
+    return err_set(e, ACME_INCORRECT_RESPONSE,
+                   "status 200 and %s; wanted is the key authorization, the token, a dot "
+                   "and the thumbprint of this account's key",
+                   shown);
 }
 
 bool validate_http01_redirect(pool_t *pool, const struct settings_validation *cfg, iov_t from, iov_t location,
@@ -96,11 +102,14 @@ bool validate_http01_redirect(pool_t *pool, const struct settings_validation *cf
     const char *shown = iov_printable(pool, location, URL_SHOWN).base;
     struct err inner;
     if (!fetch_url_parse(pool, from, location, out, &inner))
-        return err_set(e, ACME_INCORRECT_RESPONSE, "a redirect to \"%s\", which is not followed: %s", shown, inner.detail);
+        return err_set(e, ACME_INCORRECT_RESPONSE, "a redirect to \"%s\", which is not followed: %s", shown,
+                       inner.detail);
     if (out->port == 80 || out->port == 443 || out->port == cfg->http_port || out->port == cfg->tls_port)
         return true;
-    return err_set(e, ACME_INCORRECT_RESPONSE, "a redirect to \"%s\", which is not followed: its port %u is none of 80, "
-                                               "443 and the configured validation ports", shown, out->port);
+    return err_set(e, ACME_INCORRECT_RESPONSE,
+                   "a redirect to \"%s\", which is not followed: its port %u is none of 80, "
+                   "443 and the configured validation ports",
+                   shown, out->port);
 }
 
 /* ---- failures ---- */
@@ -115,8 +124,9 @@ static const char *resolved_by(struct validation *v)
 static void refuse(struct validation *v, const struct fetch_reply *r, json_t *entry, const struct err *why)
 {
     struct err e;
-    err_set(&e, ACME_INCORRECT_RESPONSE, "http-01 for %s: %s answered (from %s port %u%s) %s", v->ident.value.base,
-            where(v), r->peer.base != NULL ? r->peer.base : "?", r->peer_port, resolved_by(v), why->detail);
+    err_set(&e, ACME_INCORRECT_RESPONSE, "http-01 for %s: %s answered (from %s port %u%s) %s",
+            v->ident.value.base, where(v), r->peer.base != NULL ? r->peer.base : "?", r->peer_port,
+            resolved_by(v), why->detail);
     validation_tried_put(entry, "error", iov_of(why->detail));
     validation_failed(v, &e);
 }
@@ -126,7 +136,8 @@ static void out_of_time(struct validation *v)
     struct http01 *h = v->method_state;
     struct err e;
     v->transient = true;
-    err_set(&e, ACME_CONNECTION, "http-01 for %s: %s: not finished within the %lld ms of validation.timeout%s%s",
+    err_set(&e, ACME_CONNECTION,
+            "http-01 for %s: %s: not finished within the %lld ms of validation.timeout%s%s",
             v->ident.value.base, where(v), (long long)v->settings->validation.timeout_ms,
             h->failures.text.len > 0 ? "; " : "", h->failures.text.len > 0 ? h->failures.text.base : "");
     validation_failed(v, &e);
@@ -136,15 +147,19 @@ static const char *reason(struct validation *v, const struct fetch_reply *r)
 {
     if (r->result != FETCH_DENIED)
         return r->why;
-    return iov_printf(&v->task.pool, "not connected to, because validation.deny has %s; an operator who wants it lists "
-                                     "the address or its network in validation.allow", r->denied_by).base;
+    struct sbuf b;
+    sbuf_init(&b, &v->task.pool);
+    sbuf_printf(&b, "not connected to, because validation.deny has %s; ", r->denied_by);
+    sbuf_puts(&b, "an operator who wants it lists the address or its network in validation.allow");
+    return b.text.base;
 }
 
 static int code_of(const struct fetch_reply *r)
 {
     if (r->result == FETCH_TLS)
         return ACME_TLS;
-    return r->result == FETCH_PROTOCOL || r->result == FETCH_TOO_LARGE ? ACME_INCORRECT_RESPONSE : ACME_CONNECTION;
+    return r->result == FETCH_PROTOCOL || r->result == FETCH_TOO_LARGE ? ACME_INCORRECT_RESPONSE
+                                                                       : ACME_CONNECTION;
 }
 
 /* ---- 4: what came back ---- */
@@ -156,12 +171,13 @@ static void follow(struct validation *v, const struct fetch_reply *r, json_t *en
     struct fetch_url to;
     validation_tried_put(entry, "location", r->location);
     if (h->redirects == REDIRECTS_MAX) {
-        err_set(&e, ACME_INCORRECT_RESPONSE, "status %d, one redirect more than the %d that are followed", r->status,
-                REDIRECTS_MAX);
+        err_set(&e, ACME_INCORRECT_RESPONSE, "status %d, one redirect more than the %d that are followed",
+                r->status, REDIRECTS_MAX);
         refuse(v, r, entry, &e);
         return;
     }
-    if (!validate_http01_redirect(&v->task.pool, &v->settings->validation, h->url.text, r->location, &to, &e)) {
+    const struct settings_validation *cfg = &v->settings->validation;
+    if (!validate_http01_redirect(&v->task.pool, cfg, h->url.text, r->location, &to, &e)) {
         refuse(v, r, entry, &e);
         return;
     }
@@ -232,15 +248,15 @@ static void on_failed(struct validation *v, const struct fetch_reply *r, json_t 
     validation_tried_put(entry, "error", iov_of(why));
     if (r->result == FETCH_CONNECT || r->result == FETCH_TIMEOUT)
         v->transient = true;
-    sbuf_printf(&h->failures, "%s%s port %u: %s", h->failures.text.len > 0 ? "; " : "", h->addresses[h->next - 1],
-                h->url.port, why);
+    sbuf_printf(&h->failures, "%s%s port %u: %s", h->failures.text.len > 0 ? "; " : "",
+                h->addresses[h->next - 1], h->url.port, why);
     if (h->next < h->n_addresses) {
         try_next(v);
         return;
     }
     struct err e;
-    err_set(&e, code_of(r), "http-01 for %s: %s cannot be fetched%s: %s", v->ident.value.base, where(v), resolved_by(v),
-            h->failures.text.base);
+    err_set(&e, code_of(r), "http-01 for %s: %s cannot be fetched%s: %s", v->ident.value.base, where(v),
+            resolved_by(v), h->failures.text.base);
     validation_failed(v, &e);
 }
 
@@ -269,15 +285,19 @@ static void no_address(struct validation *v)
     struct http01 *h = v->method_state;
     pool_t *pool = &v->task.pool;
     struct err e;
-    const struct { const char *type; const struct dns_reply *r; } both[] = {{"AAAA", &h->aaaa.reply}, {"A", &h->a.reply}};
+    const struct {
+        const char *type;
+        const struct dns_reply *r;
+    } both[] = {{"AAAA", &h->aaaa.reply}, {"A", &h->a.reply}};
     for (size_t i = 0; i < COUNTOF(both); i++) {
-        json_t *entry = validation_tried(v, "record", iov_printf(pool, "%s %s", h->url.host.base, both[i].type));
+        iov_t record = iov_printf(pool, "%s %s", h->url.host.base, both[i].type);
+        json_t *entry = validation_tried(v, "record", record);
         validation_tried_put(entry, "resolver", iov_of(h->resolver));
         validation_tried_put(entry, "error", iov_of(both[i].r->why));
     }
     v->transient = worth_another_try(&h->aaaa.reply) || worth_another_try(&h->a.reply);
-    err_set(&e, ACME_DNS, "http-01 for %s: no address for %s, needed for %s; AAAA: %s; A: %s", v->ident.value.base,
-            h->url.host.base, where(v), h->aaaa.reply.why, h->a.reply.why);
+    err_set(&e, ACME_DNS, "http-01 for %s: no address for %s, needed for %s; AAAA: %s; A: %s",
+            v->ident.value.base, h->url.host.base, where(v), h->aaaa.reply.why, h->a.reply.why);
     validation_failed(v, &e);
 }
 
@@ -340,6 +360,7 @@ void validate_http01_run(struct validation *v)
         hop(v);
         return;
     }
-    err_set(&e, ACME_CONNECTION, "http-01 for %s: no URL can be made of it: %s", v->ident.value.base, inner.detail);
+    err_set(&e, ACME_CONNECTION, "http-01 for %s: no URL can be made of it: %s", v->ident.value.base,
+            inner.detail);
     validation_failed(v, &e);
 }

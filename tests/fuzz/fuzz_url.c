@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A Location header from a stranger's web server. What passes must be http(s) to a plain host, and must read the same
- * when it is parsed once more: libcurl will do just that. */
+/* A Location header from a stranger's web server. What passes must be http(s) to a plain host, and must read
+ * the same when it is parsed once more: libcurl will do just that. */
 #include <assert.h>
 
 #include "jobs/validate.h"

@@ -160,7 +160,8 @@ void stub_dns_start(struct stub_dns *s)
         socklen_t len = sizeof(a);
         s->udp = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
         s->tcp = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        if (bind(s->udp, (struct sockaddr *)&a, sizeof(a)) == 0 && getsockname(s->udp, (struct sockaddr *)&a, &len) == 0 &&
+        if (bind(s->udp, (struct sockaddr *)&a, sizeof(a)) == 0 &&
+            getsockname(s->udp, (struct sockaddr *)&a, &len) == 0 &&
             bind(s->tcp, (struct sockaddr *)&a, sizeof(a)) == 0 && listen(s->tcp, 16) == 0) {
             s->port = ntohs(a.sin_port);
             break;
@@ -175,7 +176,8 @@ void stub_dns_start(struct stub_dns *s)
 
 void stub_dns_stop(struct stub_dns *s)
 {
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+    struct sockaddr_in a = {.sin_family = AF_INET,
+                            .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
                             .sin_port = htons((uint16_t)s->port)};
     atomic_store(&s->stopping, true);
     shutdown(s->tcp, SHUT_RDWR);

@@ -26,7 +26,10 @@ struct stub_dns {
     pthread_mutex_t lock;
     struct stub_dns_record *records;
     size_t n_records;
-    struct { char name[256]; int rcode; } faults[16]; /* rcode -1: no answer at all; -2: UDP answers are truncated */
+    struct {
+        char name[256];
+        int rcode; /* -1: no answer at all; -2: UDP answers are truncated */
+    } faults[16];
     size_t n_faults;
     atomic_uint udp_queries, tcp_queries;
     atomic_bool stopping;

@@ -62,7 +62,8 @@ static bool read_request(struct stub_conn *c)
         const char *end = strstr(c->request, "\r\n\r\n");
         const char *length = strcasestr(c->request, "\r\nContent-Length:");
         if (want == 0 && end != NULL)
-            want = (size_t)(end + 4 - c->request) + (length != NULL && length < end ? strtoul(length + 17, NULL, 10) : 0);
+            want = (size_t)(end + 4 - c->request) +
+                   (length != NULL && length < end ? strtoul(length + 17, NULL, 10) : 0);
         if (want != 0 && c->request_len >= want)
             return true;
     }
@@ -113,8 +114,8 @@ static void *accept_main(void *arg)
     }
 }
 
-bool stub_http_start(struct stub_http *s, const char *address, unsigned port, SSL_CTX *tls, stub_http_serve *serve,
-                     void *arg)
+bool stub_http_start(struct stub_http *s, const char *address, unsigned port, SSL_CTX *tls,
+                     stub_http_serve *serve, void *arg)
 {
     memset(s, 0, sizeof(*s));
     s->tls = tls;
@@ -130,7 +131,8 @@ bool stub_http_start(struct stub_http *s, const char *address, unsigned port, SS
     setsockopt(s->fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
     if (v6)
         setsockopt(s->fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
-    if (bind(s->fd, v6 ? (struct sockaddr *)&a6 : (struct sockaddr *)&a4, v6 ? sizeof(a6) : sizeof(a4)) != 0 ||
+    if (bind(s->fd, v6 ? (struct sockaddr *)&a6 : (struct sockaddr *)&a4, v6 ? sizeof(a6) : sizeof(a4)) !=
+            0 ||
         listen(s->fd, 64) != 0) {
         close(s->fd);
         return false;
@@ -138,7 +140,8 @@ bool stub_http_start(struct stub_http *s, const char *address, unsigned port, SS
     socklen_t len = v6 ? sizeof(a6) : sizeof(a4);
     getsockname(s->fd, v6 ? (struct sockaddr *)&a6 : (struct sockaddr *)&a4, &len);
     s->port = ntohs(v6 ? a6.sin6_port : a4.sin_port);
-    snprintf(s->url, sizeof(s->url), v6 ? "%s://[%s]:%u" : "%s://%s:%u", tls ? "https" : "http", address, s->port);
+    snprintf(s->url, sizeof(s->url), v6 ? "%s://[%s]:%u" : "%s://%s:%u", tls ? "https" : "http", address,
+             s->port);
     pthread_create(&s->thread, NULL, accept_main, s);
     return true;
 }

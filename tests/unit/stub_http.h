@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A web server for tests: a thread per connection on a loopback address, whose answers a test writes byte by byte. */
+/* A web server for tests: a thread per connection on a loopback address, whose answers a test writes byte by
+ * byte. */
 #ifndef PORTICO_STUB_HTTP_H
 #define PORTICO_STUB_HTTP_H
 
@@ -40,9 +41,10 @@ struct stub_http {
     struct stub_conn *conns[STUB_HTTP_CONNECTIONS];
 };
 
-/* address "127.0.0.1" or "::1"; port 0: any. tls NULL: plain; else it stays the caller's. False: the port is taken. */
-bool stub_http_start(struct stub_http *s, const char *address, unsigned port, SSL_CTX *tls, stub_http_serve *serve,
-                     void *arg);
+/* address "127.0.0.1" or "::1"; port 0: any. tls NULL: plain; else it stays the caller's. False: the port is
+ * taken. */
+bool stub_http_start(struct stub_http *s, const char *address, unsigned port, SSL_CTX *tls,
+                     stub_http_serve *serve, void *arg);
 void stub_http_stop(struct stub_http *s);
 /* False when the client has gone. */
 bool stub_http_write(struct stub_conn *c, const void *data, size_t len);

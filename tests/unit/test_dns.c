@@ -75,7 +75,8 @@ static void run(struct result *res, const char *name, enum dns_type type)
 
 static bool begin(const char *resolver, int64_t timeout_ms, enum dnssec_mode dnssec, struct err *e)
 {
-    struct dns_config cfg = {.resolvers = &resolver, .n_resolvers = 1, .timeout_ms = timeout_ms, .dnssec = dnssec};
+    struct dns_config cfg = {
+        .resolvers = &resolver, .n_resolvers = 1, .timeout_ms = timeout_ms, .dnssec = dnssec};
     return dns_start(loop, &cfg, e);
 }
 
@@ -104,7 +105,8 @@ static void expect(const char *name, enum dns_type type, int result, size_t reco
     struct result res;
     run(&res, name, type);
     if ((int)res.r.result != result || res.r.records.n != records)
-        fail_msg("%s type %d: result %d with %zu records: %s", name, type, res.r.result, res.r.records.n, res.r.why);
+        fail_msg("%s type %d: result %d with %zu records: %s", name, type, res.r.result, res.r.records.n,
+                 res.r.why);
     assert_non_null(strstr(res.r.why, server.address)); /* says who was asked */
     assert_string_equal(res.r.asked, server.address);
     drop(&res);
@@ -121,12 +123,22 @@ static void test_kinds(void **state)
     stub_dns_raw(&server, "c.test", 257, "\0\5issueca.example", 17);
     stub_dns_fault(&server, "refused.test", 5);
     stub_dns_fault(&server, "servfail.test", 2);
-    static const struct { const char *name; enum dns_type type; int result; size_t n; } cases[] = {
-        {"a.test", DNS_A, DNS_OK, 2},          {"A.Test", DNS_A, DNS_OK, 2},
-        {"a.test.", DNS_A, DNS_OK, 2},         {"a.test", DNS_AAAA, DNS_OK, 1},
-        {"a.test", DNS_TXT, DNS_NODATA, 0},    {"t.test", DNS_TXT, DNS_OK, 2},
-        {"c.test", DNS_CAA, DNS_OK, 1},        {"no.test", DNS_A, DNS_NXDOMAIN, 0},
-        {"no.corp", DNS_A, DNS_NXDOMAIN, 0},   {"servfail.test", DNS_A, DNS_SERVFAIL, 0},
+    static const struct {
+        const char *name;
+        enum dns_type type;
+        int result;
+        size_t n;
+    } cases[] = {
+        {"a.test", DNS_A, DNS_OK, 2},
+        {"A.Test", DNS_A, DNS_OK, 2},
+        {"a.test.", DNS_A, DNS_OK, 2},
+        {"a.test", DNS_AAAA, DNS_OK, 1},
+        {"a.test", DNS_TXT, DNS_NODATA, 0},
+        {"t.test", DNS_TXT, DNS_OK, 2},
+        {"c.test", DNS_CAA, DNS_OK, 1},
+        {"no.test", DNS_A, DNS_NXDOMAIN, 0},
+        {"no.corp", DNS_A, DNS_NXDOMAIN, 0},
+        {"servfail.test", DNS_A, DNS_SERVFAIL, 0},
         {"refused.test", DNS_A, DNS_SERVFAIL, 0},
     };
     for (size_t i = 0; i < COUNTOF(cases); i++)
@@ -144,9 +156,19 @@ static void test_kinds(void **state)
 static void test_internal_zones(void **state)
 {
     (void)state;
-    static const char *const names[] = {"a.test", "b.invalid", "c.home.arpa", "1.0.0.10.in-addr.arpa", "d.local",
-                                        "1.0.20.172.in-addr.arpa", "1.0.168.192.in-addr.arpa", "e.onion.corp",
-                                        "_acme-challenge.f.localhost", "g", "host.internal", "h.example", "i.lan"};
+    static const char *const names[] = {"a.test",
+                                        "b.invalid",
+                                        "c.home.arpa",
+                                        "1.0.0.10.in-addr.arpa",
+                                        "d.local",
+                                        "1.0.20.172.in-addr.arpa",
+                                        "1.0.168.192.in-addr.arpa",
+                                        "e.onion.corp",
+                                        "_acme-challenge.f.localhost",
+                                        "g",
+                                        "host.internal",
+                                        "h.example",
+                                        "i.lan"};
     for (size_t i = 0; i < COUNTOF(names); i++) {
         stub_dns_txt(&server, names[i], "here");
         expect(names[i], DNS_TXT, DNS_OK, 1);
@@ -368,13 +390,21 @@ static void test_impossible_names(void **state)
 static void test_config(void **state)
 {
     (void)state;
-    static const struct { const char *in, *shown; } cases[] = {
-        {"192.0.2.53", "192.0.2.53:53"},          {"192.0.2.53:5353", "192.0.2.53:5353"},
-        {"2001:db8::53", "[2001:db8::53]:53"},    {"[2001:db8::53]", "[2001:db8::53]:53"},
-        {"[2001:db8::53]:5", "[2001:db8::53]:5"}, {"", NULL},
-        {"dns.example", NULL},                    {"192.0.2.53:", NULL},
-        {"192.0.2.53:0", NULL},                   {"192.0.2.53:65536", NULL},
-        {"[2001:db8::53", NULL},                  {"[2001:db8::53]5", NULL},
+    static const struct {
+        const char *in, *shown;
+    } cases[] = {
+        {"192.0.2.53", "192.0.2.53:53"},
+        {"192.0.2.53:5353", "192.0.2.53:5353"},
+        {"2001:db8::53", "[2001:db8::53]:53"},
+        {"[2001:db8::53]", "[2001:db8::53]:53"},
+        {"[2001:db8::53]:5", "[2001:db8::53]:5"},
+        {"", NULL},
+        {"dns.example", NULL},
+        {"192.0.2.53:", NULL},
+        {"192.0.2.53:0", NULL},
+        {"192.0.2.53:65536", NULL},
+        {"[2001:db8::53", NULL},
+        {"[2001:db8::53]5", NULL},
         {"192.0.2.53:53x", NULL},
     };
     for (size_t i = 0; i < COUNTOF(cases); i++) {

@@ -75,8 +75,12 @@ static void run(struct result *res, const struct fetch_request *q)
 
 static struct fetch_request get(const char *url)
 {
-    return (struct fetch_request){.method = "GET", .url = url, .connect_timeout_ms = 2000, .timeout_ms = 5000,
-                                  .body_max = 4096, .tls_verify = true};
+    return (struct fetch_request){.method = "GET",
+                                  .url = url,
+                                  .connect_timeout_ms = 2000,
+                                  .timeout_ms = 5000,
+                                  .body_max = 4096,
+                                  .tls_verify = true};
 }
 
 static void url_of(char out[256], const struct stub_http *s, const char *path)
@@ -139,20 +143,23 @@ static bool digest(struct stub_conn *c)
 {
     if (strstr(c->request, "Authorization: Digest ") != NULL)
         return stub_http_printf(c, HEAD "Content-Length: 2\r\n\r\nin");
-    return stub_http_printf(c, "HTTP/1.1 401 No\r\nWWW-Authenticate: Digest realm=\"r\", nonce=\"n1\", qop=\"auth\", "
-                               "algorithm=SHA-256\r\nContent-Length: 3\r\n\r\nout");
+    return stub_http_printf(
+        c, "HTTP/1.1 401 No\r\nWWW-Authenticate: Digest realm=\"r\", nonce=\"n1\", qop=\"auth\", "
+           "algorithm=SHA-256\r\nContent-Length: 3\r\n\r\nout");
 }
 
 static bool serve(struct stub_conn *c, void *arg)
 {
     (void)arg;
     if (strcmp(c->path, "/hello") == 0)
-        return stub_http_printf(c, HEAD "Retry-After: 7\r\nLocation: /else\r\nContent-Length: 5\r\n\r\nhello");
+        return stub_http_printf(c,
+                                HEAD "Retry-After: 7\r\nLocation: /else\r\nContent-Length: 5\r\n\r\nhello");
     if (strcmp(c->path, "/echo") == 0)
         return stub_http_printf(c, HEAD "Content-Length: %zu\r\n\r\n", c->request_len) &&
                stub_http_write(c, c->request, c->request_len);
     if (strcmp(c->path, "/redirect") == 0)
-        return stub_http_printf(c, "HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n");
+        return stub_http_printf(
+            c, "HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n");
     if (strcmp(c->path, "/cookie") == 0)
         return stub_http_printf(c, HEAD "Set-Cookie: a=b; Path=/\r\nContent-Length: 0\r\n\r\n");
     if (strcmp(c->path, "/break") == 0)
@@ -287,8 +294,10 @@ static void test_reuse(void **state)
     struct fetch_request q = get(url), fresh = q;
     fresh.fresh = true;
     struct netset *other = nets("10.0.0.0/8");
-    const struct { const struct fetch_request *q; unsigned connections; } steps[] = {
-        {&q, 1}, {&q, 1}, {&fresh, 2}, {&fresh, 3}, {&q, 3}};
+    const struct {
+        const struct fetch_request *q;
+        unsigned connections;
+    } steps[] = {{&q, 1}, {&q, 1}, {&fresh, 2}, {&fresh, 3}, {&q, 3}};
     for (size_t i = 0; i < COUNTOF(steps); i++) {
         run(&res, steps[i].q);
         assert_int_equal(res.r.result, FETCH_OK);
@@ -383,12 +392,23 @@ static void test_denied(void **state)
 
 static void test_limits(void **state)
 {
-    static const struct { const char *path; size_t body_max; bool keep; int result; bool answered; } cases[] = {
-        {"/endless", 4096, false, FETCH_TOO_LARGE, true}, {"/endless", 4096, true, FETCH_OK, true},
-        {"/hello", 5, false, FETCH_OK, true},             {"/hello", 4, false, FETCH_TOO_LARGE, true},
-        {"/hello", 4, true, FETCH_OK, true},              {"/flood", 4096, false, FETCH_TOO_LARGE, true},
-        {"/flood", 4096, true, FETCH_TOO_LARGE, true},    {"/interim", 4096, false, FETCH_TOO_LARGE, true},
-        {"/garbage", 4096, false, FETCH_PROTOCOL, false}, {"/short", 4096, false, FETCH_PROTOCOL, true},
+    static const struct {
+        const char *path;
+        size_t body_max;
+        bool keep;
+        int result;
+        bool answered;
+    } cases[] = {
+        {"/endless", 4096, false, FETCH_TOO_LARGE, true},
+        {"/endless", 4096, true, FETCH_OK, true},
+        {"/hello", 5, false, FETCH_OK, true},
+        {"/hello", 4, false, FETCH_TOO_LARGE, true},
+        {"/hello", 4, true, FETCH_OK, true},
+        {"/flood", 4096, false, FETCH_TOO_LARGE, true},
+        {"/flood", 4096, true, FETCH_TOO_LARGE, true},
+        {"/interim", 4096, false, FETCH_TOO_LARGE, true},
+        {"/garbage", 4096, false, FETCH_PROTOCOL, false},
+        {"/short", 4096, false, FETCH_PROTOCOL, true},
         {"/break", 4096, false, FETCH_CONNECT, false},
     };
     struct result res;
@@ -484,8 +504,14 @@ static void test_refused_connection(void **state)
 static void test_bad_urls(void **state)
 {
     (void)state;
-    static const char *const bad[] = {"file:///etc/passwd", "ftp://127.0.0.1/", "gopher://127.0.0.1/", "http://",
-                                      "http://u:p@127.0.0.1/", "dict://127.0.0.1/", "", "http://127.0.0.1:99999/"};
+    static const char *const bad[] = {"file:///etc/passwd",
+                                      "ftp://127.0.0.1/",
+                                      "gopher://127.0.0.1/",
+                                      "http://",
+                                      "http://u:p@127.0.0.1/",
+                                      "dict://127.0.0.1/",
+                                      "",
+                                      "http://127.0.0.1:99999/"};
     struct result res;
     for (size_t i = 0; i < COUNTOF(bad); i++) {
         struct fetch_request q = get(bad[i]);
@@ -549,10 +575,20 @@ static void test_tls(void **state)
     snprintf(named, sizeof(named), "https://tls.example:%u/hello", s.port);
     snprintf(wrong, sizeof(wrong), "https://wrong.example:%u/hello", s.port);
     const iov_t right_ca = iov_of(ca.cert_pem), wrong_ca = iov_of(other.cert_pem);
-    const struct { const char *url; iov_t ca; bool verify; int result; } cases[] = {
-        {url, right_ca, true, FETCH_OK},    {named, right_ca, true, FETCH_OK}, {wrong, right_ca, true, FETCH_TLS},
-        {url, wrong_ca, true, FETCH_TLS},   {url, IOV_NULL, true, FETCH_TLS},  {wrong, IOV_NULL, false, FETCH_OK},
-        {url, right_ca, true, FETCH_OK},    {url, wrong_ca, true, FETCH_TLS}, /* not on the kept connection either */
+    const struct {
+        const char *url;
+        iov_t ca;
+        bool verify;
+        int result;
+    } cases[] = {
+        {url, right_ca, true, FETCH_OK},
+        {named, right_ca, true, FETCH_OK},
+        {wrong, right_ca, true, FETCH_TLS},
+        {url, wrong_ca, true, FETCH_TLS},
+        {url, IOV_NULL, true, FETCH_TLS},
+        {wrong, IOV_NULL, false, FETCH_OK},
+        {url, right_ca, true, FETCH_OK},
+        {url, wrong_ca, true, FETCH_TLS}, /* not on the kept connection either */
         {url, IOV("nonsense"), true, FETCH_TLS},
     };
     for (size_t i = 0; i < COUNTOF(cases); i++) {
@@ -638,7 +674,10 @@ static void test_cancel_and_stop(void **state)
 
 /* ---- URLs ---- */
 
-static const struct { const char *base, *text, *want; unsigned port; } urls[] = {
+static const struct {
+    const char *base, *text, *want;
+    unsigned port;
+} urls[] = {
     {NULL, "http://a.example/x", "http://a.example/x", 80},
     {NULL, "HTTPS://A.Example/x?y#z", "https://A.Example/x?y", 443},
     {NULL, "http://a.example", "http://a.example/", 80},

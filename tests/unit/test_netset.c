@@ -15,7 +15,10 @@ static const char *rule(const struct netset *s, const char *address)
     return netset_rule(s, a, 16);
 }
 
-static const struct { const char *net, *address; int in; } cases[] = {
+static const struct {
+    const char *net, *address;
+    int in;
+} cases[] = {
     {"127.0.0.0/8", "127.0.0.1", 1},
     {"127.0.0.0/8", "127.255.255.255", 1},
     {"127.0.0.0/8", "128.0.0.0", 0},
@@ -71,8 +74,18 @@ static void test_cases(void **state)
 static void test_refused(void **state)
 {
     (void)state;
-    static const char *const bad[] = {"", "/", "10.0.0.0/", "10.0.0.0/33", "10.0.0.0/-1", "10.0.0.0/8/8", "10.0.0/8",
-                                      "fe80::/129", "fe80::%eth0/64", "localhost", "10.0.0.0 /8", "1.2.3.4/ 8",
+    static const char *const bad[] = {"",
+                                      "/",
+                                      "10.0.0.0/",
+                                      "10.0.0.0/33",
+                                      "10.0.0.0/-1",
+                                      "10.0.0.0/8/8",
+                                      "10.0.0/8",
+                                      "fe80::/129",
+                                      "fe80::%eth0/64",
+                                      "localhost",
+                                      "10.0.0.0 /8",
+                                      "1.2.3.4/ 8",
                                       "11111111111111111111111111111111111111111111111111/8"};
     for (size_t i = 0; i < COUNTOF(bad); i++) {
         struct err e = ERR_INIT;

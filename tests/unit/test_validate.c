@@ -21,14 +21,14 @@
 struct site {
     struct stub_http four, six;
     bool has_six;
-    char redirect[2048];     /* Location of /redirect and, when set, of the challenge itself */
+    char redirect[2048]; /* Location of /redirect and, when set, of the challenge itself */
     unsigned redirect_status;
-    char body[70000];        /* of the challenge; status 200 unless set */
+    char body[70000]; /* of the challenge; status 200 unless set */
     unsigned status;
     bool hang_six;
 };
 
-struct try {
+struct attempt {
     struct validation v;
     bool done, ok, gone;
     struct err err;
@@ -49,13 +49,15 @@ static bool serve(struct stub_conn *c, void *arg)
         return false;
     }
     if (strncmp(c->path, "/hop/", 5) == 0)
-        return stub_http_printf(c, "HTTP/1.1 302 Found\r\nLocation: /hop/%d\r\nContent-Length: 0\r\n\r\n", atoi(c->path + 5) + 1);
+        return stub_http_printf(c, "HTTP/1.1 302 Found\r\nLocation: /hop/%d\r\nContent-Length: 0\r\n\r\n",
+                                atoi(c->path + 5) + 1);
     if (strcmp(c->path, PATH) == 0 && s->redirect[0] != '\0')
-        return stub_http_printf(c, "HTTP/1.1 %u Moved\r\nLocation: %s\r\nContent-Length: 0\r\n\r\n", s->redirect_status,
-                                s->redirect);
+        return stub_http_printf(c, "HTTP/1.1 %u Moved\r\nLocation: %s\r\nContent-Length: 0\r\n\r\n",
+                                s->redirect_status, s->redirect);
     if (strcmp(c->path, PATH) != 0 && strcmp(c->path, "/moved") != 0)
         return stub_http_printf(c, "HTTP/1.1 404 Not Found\r\nContent-Length: 9\r\n\r\n<nothing>");
-    return stub_http_printf(c, "HTTP/1.1 %u Whatever\r\nContent-Length: %zu\r\n\r\n", s->status, strlen(s->body)) &&
+    return stub_http_printf(c, "HTTP/1.1 %u Whatever\r\nContent-Length: %zu\r\n\r\n", s->status,
+                            strlen(s->body)) &&
            stub_http_write(c, s->body, strlen(s->body));
 }
 
@@ -70,8 +72,8 @@ static int setup(void **state)
     site.has_six = stub_http_start(&site.six, "::1", site.four.port, NULL, serve, &site);
     stub_dns_start(&names);
     memset(&settings, 0, sizeof(settings));
-    settings.validation = (struct settings_validation){.http_port = site.four.port, .tls_port = 443, .timeout_ms = 8000,
-                                                       .connect_timeout_ms = 3000};
+    settings.validation = (struct settings_validation){
+        .http_port = site.four.port, .tls_port = 443, .timeout_ms = 8000, .connect_timeout_ms = 3000};
     loop = loop_new(0);
     fetch_start(loop);
     const char *resolver = names.address;
@@ -105,19 +107,19 @@ static void on_fail(struct task *t, const struct err *e)
 
 static void on_free(struct task *t)
 {
-    CONTAINER_OF(t, struct try, v.task)->gone = true;
+    CONTAINER_OF(t, struct attempt, v.task)->gone = true;
 }
 
 static void on_answered(struct validation *v, bool ok, const struct err *e)
 {
-    struct try *y = CONTAINER_OF(v, struct try, v);
+    struct attempt *y = CONTAINER_OF(v, struct attempt, v);
     assert_false(y->done);
     y->done = true;
     y->ok = ok;
     y->err = *e;
 }
 
-static void begin(struct try *y, enum ident_type type, const char *name)
+static void begin(struct attempt *y, enum ident_type type, const char *name)
 {
     memset(y, 0, sizeof(*y));
     task_init(&y->v.task, loop, "try", on_fail, on_free);
@@ -129,7 +131,7 @@ static void begin(struct try *y, enum ident_type type, const char *name)
     y->v.answered = on_answered;
 }
 
-static void finish(struct try *y, enum challenge_type method)
+static void finish(struct attempt *y, enum challenge_type method)
 {
     validate_methods[method].run(&y->v);
     assert_false(y->done); /* on a later turn */
@@ -140,7 +142,7 @@ static void finish(struct try *y, enum challenge_type method)
     }
 }
 
-static void drop(struct try *y)
+static void drop(struct attempt *y)
 {
     json_decref(y->v.tried);
     task_unref(&y->v.task);
@@ -153,7 +155,7 @@ static void drop(struct try *y)
 
 static void passes_as(enum challenge_type method, enum ident_type type, const char *name)
 {
-    struct try y;
+    struct attempt y;
     begin(&y, type, name);
     finish(&y, method);
     if (!y.ok)
@@ -169,7 +171,7 @@ struct want {
     const char *texts[8];
 };
 
-static void check_failure(struct try *y, const struct want *w)
+static void check_failure(struct attempt *y, const struct want *w)
 {
     if (y->ok)
         fail_msg("it passed");
@@ -184,14 +186,14 @@ static void check_failure(struct try *y, const struct want *w)
 
 static void fails_as(enum challenge_type method, enum ident_type type, const char *name, const struct want *w)
 {
-    struct try y;
+    struct attempt y;
     begin(&y, type, name);
     finish(&y, method);
     check_failure(&y, w);
     drop(&y);
 }
 
-static const char *tried_text(const struct try *y, size_t i, const char *key)
+static const char *tried_text(const struct attempt *y, size_t i, const char *key)
 {
     return json_string_value(json_object_get(json_array_get(y->v.tried, i), key));
 }
@@ -217,7 +219,7 @@ static void test_http01_passes(void **state)
 static void test_http01_tried(void **state)
 {
     (void)state;
-    struct try y;
+    struct attempt y;
     stub_dns_a(&names, "www.test", "127.0.0.1");
     begin(&y, IDENT_DNS, "www.test");
     finish(&y, HTTP);
@@ -228,7 +230,8 @@ static void test_http01_tried(void **state)
     assert_string_equal(tried_text(&y, 0, "address"), "127.0.0.1");
     assert_string_equal(tried_text(&y, 0, "resolver"), names.address);
     assert_null(tried_text(&y, 0, "error"));
-    assert_int_equal(json_integer_value(json_object_get(json_array_get(y.v.tried, 0), "port")), site.four.port);
+    assert_int_equal(json_integer_value(json_object_get(json_array_get(y.v.tried, 0), "port")),
+                     site.four.port);
     assert_int_equal(json_integer_value(json_object_get(json_array_get(y.v.tried, 0), "status")), 200);
     drop(&y);
 }
@@ -239,7 +242,10 @@ static void test_http01_wrong_answers(void **state)
     stub_dns_a(&names, "www.test", "127.0.0.1");
     char port[32];
     snprintf(port, sizeof(port), "127.0.0.1 port %u", site.four.port);
-    const struct { unsigned status; const char *body, *text; } cases[] = {
+    const struct {
+        unsigned status;
+        const char *body, *text;
+    } cases[] = {
         {404, "<nothing>", "status 404 and a body that starts \"<nothing>\""},
         {500, "", "status 500 and an empty body"},
         {204, KEYAUTH, "status 204"},
@@ -252,8 +258,10 @@ static void test_http01_wrong_answers(void **state)
         {304, "", "status 304"},
     };
     for (size_t i = 0; i < COUNTOF(cases); i++) {
-        struct want w = {ACME_INCORRECT_RESPONSE, false,
-                         {"http-01 for www.test: http://www.test:", PATH, port, names.address, cases[i].text}};
+        struct want w = {
+            ACME_INCORRECT_RESPONSE,
+            false,
+            {"http-01 for www.test: http://www.test:", PATH, port, names.address, cases[i].text}};
         site.status = cases[i].status;
         if (cases[i].status == 204 || cases[i].status == 304)
             w.texts[4] = cases[i].text;
@@ -287,15 +295,19 @@ static void test_http01_dns_failures(void **state)
     stub_dns_fault(&names, "servfail.test", 2);
     stub_dns_fault(&names, "silent.test", -1);
     stub_dns_txt(&names, "empty.test", "x");
-    const struct { const char *name; struct want w; } cases[] = {
-        {"no.test", {ACME_DNS, false, {"http-01 for no.test", "AAAA: NXDOMAIN", "; A: NXDOMAIN", names.address}}},
+    const struct {
+        const char *name;
+        struct want w;
+    } cases[] = {
+        {"no.test",
+         {ACME_DNS, false, {"http-01 for no.test", "AAAA: NXDOMAIN", "; A: NXDOMAIN", names.address}}},
         {"empty.test", {ACME_DNS, false, {"AAAA: no such record", "A: no such record"}}},
         {"servfail.test", {ACME_DNS, true, {"SERVFAIL", names.address}}},
         {"silent.test", {ACME_DNS, true, {"no answer within 1000 ms", names.address}}},
     };
     for (size_t i = 0; i < COUNTOF(cases); i++)
         fails_as(HTTP, IDENT_DNS, cases[i].name, &cases[i].w);
-    struct try y;
+    struct attempt y;
     begin(&y, IDENT_DNS, "no.test");
     finish(&y, HTTP);
     assert_int_equal(json_array_size(y.v.tried), 2);
@@ -323,7 +335,8 @@ static void test_http01_no_connection(void **state)
     stub_dns_a(&names, "www.test", "127.0.0.1");
     char where[64];
     snprintf(where, sizeof(where), "127.0.0.1 port %u: Connection refused", gone.port);
-    struct want w = {ACME_CONNECTION, true, {"http-01 for www.test: http://www.test:", PATH, where, names.address}};
+    struct want w = {
+        ACME_CONNECTION, true, {"http-01 for www.test: http://www.test:", PATH, where, names.address}};
     fails_as(HTTP, IDENT_DNS, "www.test", &w);
     stub_dns_a(&names, "www.test", "127.0.0.2"); /* every address is named */
     w.texts[2] = "Connection refused; 127.0.0.";
@@ -336,7 +349,7 @@ static void test_http01_v6_first_then_v4(void **state)
     (void)state;
     if (!site.has_six)
         skip();
-    struct try y;
+    struct attempt y;
     stub_dns_a(&names, "both.test", "127.0.0.1");
     stub_dns_a(&names, "both.test", "::1");
     begin(&y, IDENT_DNS, "both.test");
@@ -372,7 +385,7 @@ static void test_http01_wrong_answer_is_final(void **state)
     stub_dns_a(&names, "both.test", "127.0.0.1");
     stub_dns_a(&names, "both.test", "::1");
     site.status = 404;
-    struct try y;
+    struct attempt y;
     begin(&y, IDENT_DNS, "both.test");
     finish(&y, HTTP);
     assert_false(y.ok);
@@ -387,7 +400,7 @@ static void test_http01_timeout(void **state)
         skip();
     site.hang_six = true;
     settings.validation.timeout_ms = 500;
-    struct want w = {ACME_CONNECTION, true, {"[::1]", "connected, but no complete answer"}};
+    struct want w = {ACME_CONNECTION, true, {"[::1]", "connected, but no whole answer in"}};
     uint64_t before = clock_mono_ms();
     fails_as(HTTP, IDENT_IP, "::1", &w);
     assert_true(clock_mono_ms() - before < 5000);
@@ -405,20 +418,27 @@ static void test_http01_redirects(void **state)
         char *at = site.redirect;
         const char *mark = strstr(good[i], "%u");
         if (mark != NULL)
-            snprintf(at, sizeof(site.redirect), "%.*s%u%s", (int)(mark - good[i]), good[i], site.four.port, mark + 2);
+            snprintf(at, sizeof(site.redirect), "%.*s%u%s", (int)(mark - good[i]), good[i], site.four.port,
+                     mark + 2);
         else
             snprintf(at, sizeof(site.redirect), "%s", good[i]);
         site.redirect_status = statuses[i];
         passes_as(HTTP, IDENT_DNS, "www.test");
     }
-    const struct { const char *location; struct want w; } bad[] = {
-        {"ftp://other.test/", {ACME_INCORRECT_RESPONSE, false, {"status", "ftp://other.test/", "neither http nor https"}}},
+    const struct {
+        const char *location;
+        struct want w;
+    } bad[] = {
+        {"ftp://other.test/",
+         {ACME_INCORRECT_RESPONSE, false, {"status", "ftp://other.test/", "neither http nor https"}}},
         {"file:///etc/passwd", {ACME_INCORRECT_RESPONSE, false, {"file:///etc/passwd"}}},
         {"http://u:p@other.test/moved", {ACME_INCORRECT_RESPONSE, false, {"not followed"}}},
-        {"http://other.test:22/moved", {ACME_INCORRECT_RESPONSE, false, {"its port 22", names.address, "www.test"}}},
+        {"http://other.test:22/moved",
+         {ACME_INCORRECT_RESPONSE, false, {"its port 22", names.address, "www.test"}}},
         {"http://gone.test/moved", {ACME_DNS, false, {"gone.test", "NXDOMAIN", "after 1 redirect"}}},
         {"/elsewhere", {ACME_INCORRECT_RESPONSE, false, {"/elsewhere (after 1 redirect)", "status 404"}}},
-        {"/hop/1", {ACME_INCORRECT_RESPONSE, false, {"one redirect more than the 10", "/hop/10 (after 10 redirects)"}}},
+        {"/hop/1",
+         {ACME_INCORRECT_RESPONSE, false, {"one redirect more than the 10", "/hop/10 (after 10 redirects)"}}},
     };
     for (size_t i = 0; i < COUNTOF(bad); i++) {
         struct want w = bad[i].w;
@@ -469,10 +489,13 @@ static void test_http01_denied(void **state)
     struct netset *all = netset_parse(deny, 2, &e), *some = netset_parse_except(deny, 2, allow, 1, &e);
     assert_true(all != NULL && some != NULL);
     stub_dns_a(&names, "www.test", "127.0.0.1");
-    static const struct { enum ident_type type; const char *name; } targets[] = {
+    static const struct {
+        enum ident_type type;
+        const char *name;
+    } targets[] = {
         {IDENT_DNS, "www.test"}, {IDENT_DNS, "a.localhost"}, {IDENT_IP, "127.0.0.1"}, {IDENT_IP, "::1"}};
     const struct want w = {ACME_CONNECTION, false, {"validation.deny has", "/", "validation.allow"}};
-    struct try y;
+    struct attempt y;
     for (size_t i = 0; i < COUNTOF(targets); i++) {
         begin(&y, targets[i].type, targets[i].name);
         y.v.deny = all;
@@ -489,7 +512,8 @@ static void test_http01_denied(void **state)
     drop(&y);
     stub_dns_a(&names, "inner.test", "127.0.0.2");
     snprintf(site.redirect, sizeof(site.redirect), "http://inner.test:%u/moved", site.four.port);
-    const struct want inner = {ACME_CONNECTION, false, {"inner.test", "127.0.0.2", "validation.deny has 127.0.0.0/8"}};
+    const struct want inner = {
+        ACME_CONNECTION, false, {"inner.test", "127.0.0.2", "validation.deny has 127.0.0.0/8"}};
     begin(&y, IDENT_DNS, "www.test");
     y.v.deny = some;
     finish(&y, HTTP);
@@ -509,7 +533,7 @@ static void test_http01_many_addresses(void **state)
         snprintf(address, sizeof(address), "127.0.0.%u", i);
         stub_dns_a(&names, "many.test", address);
     }
-    struct try y;
+    struct attempt y;
     begin(&y, IDENT_DNS, "many.test");
     finish(&y, HTTP);
     assert_false(y.ok);
@@ -533,7 +557,8 @@ static void test_dns01_value(void **state)
     pool_t pool;
     h2o_mem_init_pool(&pool);
     /* printf %s KEYAUTH | openssl dgst -sha256 -binary | basenc --base64url | tr -d = */
-    assert_true(iov_is(validate_dns01_value(&pool, IOV("token.thumbprint")), "61rBZ_4knHblO0MNoxFsXZ_eTFUHum0B6IVRbhvUn5I"));
+    assert_true(iov_is(validate_dns01_value(&pool, IOV("token.thumbprint")),
+                       "61rBZ_4knHblO0MNoxFsXZ_eTFUHum0B6IVRbhvUn5I"));
     h2o_mem_clear_pool(&pool);
 }
 
@@ -566,11 +591,20 @@ static void test_dns01_failures(void **state)
     char longest[260] = "";
     for (unsigned i = 0; i < 4; i++)
         snprintf(longest + i * 62, 63, "%061u.", i);
-    const struct { const char *name; struct want w; } cases[] = {
-        {"wrong.test", {ACME_INCORRECT_RESPONSE, false, {"dns-01 for wrong.test: TXT _acme-challenge.wrong.test has 2 records",
-                                                         "the first is", names.address}}},
+    const struct {
+        const char *name;
+        struct want w;
+    } cases[] = {
+        {"wrong.test",
+         {ACME_INCORRECT_RESPONSE,
+          false,
+          {"dns-01 for wrong.test: TXT _acme-challenge.wrong.test has 2 records", "the first is",
+           names.address}}},
         {"alias.test", {ACME_INCORRECT_RESPONSE, false, {"through CNAME to _acme-challenge.wrong.test"}}},
-        {"no.test", {ACME_DNS, false, {"_acme-challenge.no.test", "the name does not exist", "NXDOMAIN", names.address}}},
+        {"no.test",
+         {ACME_DNS,
+          false,
+          {"_acme-challenge.no.test", "the name does not exist", "NXDOMAIN", names.address}}},
         {"nodata.test", {ACME_DNS, false, {"the name exists but has no TXT record", names.address}}},
         {"servfail.test", {ACME_DNS, true, {"the look-up failed", "SERVFAIL", names.address}}},
         {"silent.test", {ACME_DNS, true, {"the look-up failed", "no answer within 1000 ms", names.address}}},
@@ -600,7 +634,7 @@ static void test_table(void **state)
 static void test_cancelled(void **state)
 {
     (void)state;
-    struct try y;
+    struct attempt y;
     stub_dns_a(&names, "www.test", "127.0.0.1");
     static const enum challenge_type methods[] = {HTTP, DNS};
     for (size_t i = 0; i < COUNTOF(methods); i++) {
