@@ -207,7 +207,9 @@ static void beat(struct loop *l)
 
 static int turn_wait_ms(struct loop *l, int max_wait_ms)
 {
-    if (!inbox_is_empty(l))
+    /* A callback that h2o has queued (a write that is done at once, say) by a timer or message of the last turn: h2o runs
+     * it after the wait. */
+    if (!inbox_is_empty(l) || l->ev->_pending_as_client != NULL || l->ev->_pending_as_server != NULL)
         return 0;
     int wait_ms = max_wait_ms < TURN_MAX_MS ? max_wait_ms : TURN_MAX_MS;
     if (l->heap.n == 0)

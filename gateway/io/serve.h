@@ -32,7 +32,8 @@ struct serve_reply {
     const struct serve_header *headers;
     size_t n_headers;
     iov_t body; /* borrowed until serve_reply returns */
-    bool head_only; /* no body and no length: 204 and answers to HEAD */
+    bool head_only; /* no body and no length: 204 and answers to HEAD. (A HEAD is never sent a body; without head_only it
+                     * is told its length.) */
 };
 
 /* Runs on the loop for every request. It must lead to exactly one serve_reply on the same loop thread, now or later;
@@ -67,13 +68,16 @@ struct serve_config {
 };
 /* Binds and listens (blocking, before the loops). "address:port in use" and the like in e. */
 struct serve *serve_open(const struct serve_config *cfg, struct err *e) MUST_CHECK;
+/* The port of a listener, also when 0 was asked for. */
+unsigned serve_bound_port(const struct serve *s, size_t listener);
 /* On each loop's thread. */
 void serve_start(struct serve *s, struct loop *l);
 /* On each loop's thread: stops accepting, closes idle connections, lets requests in flight finish. */
 void serve_drain(struct serve *s, struct loop *l);
-/* Connections still open on this loop. */
+/* Connections still open on this loop; any thread while the loop lives. */
 unsigned serve_connections(struct serve *s, struct loop *l);
-/* After the drain, on each loop's thread. */
+/* After the drain (or without one), on each loop's thread, not from inside a callback: answers 503 to what is still
+ * waiting, closes every connection, turns the loop until they are gone. */
 void serve_stop(struct serve *s, struct loop *l);
 void serve_free(struct serve *s);
 
