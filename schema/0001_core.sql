@@ -164,7 +164,7 @@ CREATE TABLE issuance (
     csr_sha256     bytea NOT NULL,
     csr            bytea NOT NULL,
     spki_sha256    bytea NOT NULL,
-    names          text[] NOT NULL,
+    names          text[] NOT NULL,        -- in the client's order: a driver may take the first for a CN
     not_before     timestamptz,
     not_after      timestamptz,
     dedup          text NOT NULL DEFAULT '',

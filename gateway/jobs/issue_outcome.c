@@ -174,6 +174,7 @@ static void check_start(struct issuing *s)
     c->chain = copy_list(&c->pool, &s->chain);
     c->trust = copy_list(&c->pool, backend_trust(s->backend));
     c->names = copy_list(&c->pool, &s->names);
+    iovs_sort(&c->names); /* policy compares sorted lists */
     const struct settings_profile *p = settings_profile(s->run->settings, s->profile);
     c->asked = (struct policy_asked){.spki_sha256 = iov_dup(&c->pool, s->spki_sha256), .names = &c->names,
                                      .not_before = s->not_before, .not_after = s->not_after,

@@ -66,7 +66,7 @@ SELECT json_build_object('id', i.id, 'state', i.state, 'live', i.live, 'account'
 SELECT coalesce(json_agg(json_build_object('id', id, 'state', state, 'backend', backend, 'names', names, 'attempts', attempts,
            'created_at', to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'), 'error', error::json)
            ORDER BY created_at DESC), '[]')::text AS json
-  FROM (SELECT * FROM issuance WHERE CASE WHEN :state IS NULL THEN live ELSE state = :state END
+  FROM (SELECT * FROM issuance WHERE CASE WHEN :state::text IS NULL THEN live ELSE state = :state END
          ORDER BY created_at DESC LIMIT :most) i;
 
 -- What each backend of the list did in the last day.
@@ -79,4 +79,4 @@ SELECT coalesce(json_agg(json_build_object('name', b.name, 'driver', b.driver,
                             SELECT coalesce(outcome, 'open') AS outcome, count(*) AS n FROM attempt
                              WHERE backend = b.name AND started_at > clock_timestamp() - interval '1 day' GROUP BY 1) o))
            ORDER BY b.pos), '[]')::text AS json
-  FROM unnest(:names, :drivers) WITH ORDINALITY AS b (name, driver, pos);
+  FROM unnest(:names::text[], :drivers::text[]) WITH ORDINALITY AS b (name, driver, pos);

@@ -130,7 +130,7 @@ RETURNING o.issuance_id, o.certificate_id;
 WITH i AS (
     INSERT INTO issuance (id, account_id, directory, profile, csr_sha256, csr, spki_sha256, names, not_before, not_after,
                           dedup, backends, backend)
-    SELECT :id, o.account_id, o.directory, o.profile, :csr_sha256, :csr, :spki_sha256, o.names, o.not_before, o.not_after,
+    SELECT :id, o.account_id, o.directory, o.profile, :csr_sha256, :csr, :spki_sha256, o.idents, o.not_before, o.not_after,
            CASE WHEN o.replaces IS NOT NULL OR w.s = 0 THEN o.id ELSE '' END, o.backends, o.backends[1]
       FROM orders o
      CROSS JOIN LATERAL (SELECT w.s FROM unnest(:ok_profiles, :windows_s) AS w (p, s) WHERE w.p = o.profile) w
