@@ -42,6 +42,8 @@ void stub_dns_a(struct stub_dns *s, const char *name, const char *address); /* A
 void stub_dns_txt(struct stub_dns *s, const char *name, const char *text);  /* strings of up to 255 bytes */
 void stub_dns_cname(struct stub_dns *s, const char *name, const char *target);
 void stub_dns_fault(struct stub_dns *s, const char *name, int rcode);
+/* A name in wire form; its length. */
+size_t stub_dns_wire_name(uint8_t *out, const char *name);
 /* Forgets every record and fault of a name. */
 void stub_dns_clear(struct stub_dns *s, const char *name);
 

@@ -6,9 +6,11 @@
 #include <cmocka.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 #include "base/clock.h"
 #include "io/dns.h"
 #include "stub_dns.h"
+#include "stub_dnssec.h"
 
 static struct loop *loop;
 static struct stub_dns server;
@@ -486,6 +488,55 @@ static void test_dnssec_modes(void **state)
     expect("a.test", DNS_A, DNS_BOGUS, 0);
 }
 
+static void expect_secure(const char *name, enum dns_type type, int result, bool secure)
+{
+    struct result res;
+    run(&res, name, type);
+    if ((int)res.r.result != result || res.r.secure != secure)
+        fail_msg("%s: result %d, secure %d: %s", name, res.r.result, res.r.secure, res.r.why);
+    drop(&res);
+}
+
+/* A zone that is really signed: its answers are secure, and what is not signed in it is refused. */
+static void test_signed_zone(void **state)
+{
+    (void)state;
+    char anchor[] = "/tmp/portico-anchor-XXXXXX";
+    int fd = mkstemp(anchor);
+    assert_true(fd >= 0);
+    close(fd);
+    struct stub_zone zone;
+    stub_zone_make(&zone, &server, "signed.test", anchor);
+    stub_dns_txt(&server, "ok.signed.test", "good");
+    stub_zone_sign(&zone, "ok.signed.test", DNS_TXT);
+    stub_dns_txt(&server, "forged.signed.test", "good");
+    stub_zone_sign(&zone, "forged.signed.test", DNS_TXT);
+    server.records[server.n_records - 2].rdata[1] ^= 1;
+    stub_dns_txt(&server, "stripped.signed.test", "good");
+    stub_dns_txt(&server, "plain.test", "unsigned");
+    struct err e;
+    const char *resolver = server.address;
+    struct dns_config cfg = {
+        .resolvers = &resolver, .n_resolvers = 1, .timeout_ms = 5000, .trust_anchor = anchor};
+    static const struct {
+        enum dnssec_mode mode;
+        int forged, plain;
+        bool secure;
+    } modes[] = {{DNSSEC_IF_SIGNED, DNS_BOGUS, DNS_OK, true},
+                 {DNSSEC_REQUIRE, DNS_BOGUS, DNS_BOGUS, true},
+                 {DNSSEC_OFF, DNS_OK, DNS_OK, false}};
+    for (size_t i = 0; i < COUNTOF(modes); i++) {
+        cfg.dnssec = modes[i].mode;
+        assert_true(dns_start(loop, &cfg, &e));
+        expect_secure("ok.signed.test", DNS_TXT, DNS_OK, modes[i].secure);
+        expect_secure("forged.signed.test", DNS_TXT, modes[i].forged, false);
+        expect_secure("stripped.signed.test", DNS_TXT, modes[i].forged, false);
+        expect_secure("plain.test", DNS_TXT, modes[i].plain, false);
+    }
+    stub_zone_free(&zone);
+    unlink(anchor);
+}
+
 int main(void)
 {
 #define WITH_LOOP(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -506,6 +557,7 @@ int main(void)
         WITH_LOOP(test_replaced_while_asking),
         WITH_LOOP(test_cancel_and_stop),
         WITH_LOOP(test_dnssec_modes),
+        WITH_LOOP(test_signed_zone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
