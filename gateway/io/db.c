@@ -377,7 +377,9 @@ bool db_is_up(const struct db *db)
 
 struct db_stats db_get_stats(const struct db *db)
 {
-    struct db_stats out;
+    struct db_stats out = {0};
+    if (db == NULL)
+        return out;
     const uint64_t *from = (const uint64_t *)&db->stats;
     uint64_t *to = (uint64_t *)&out;
     for (size_t i = 0; i < sizeof(out) / sizeof(*to); i++)

@@ -129,12 +129,18 @@ void db_sync_close(struct db_sync *s);
 /* Several statements without parameters (a migration file). */
 bool db_sync_exec(struct db_sync *s, const char *sql, struct err *e) MUST_CHECK;
 /* One statement; result in pool as rows of text. */
+struct db_query {
+    const char *sql;
+    const struct db_param *params;
+    unsigned n;
+};
 struct db_table {
     unsigned rows, cols;
     const char **names; /* column names */
     iov_t *cells;       /* rows * cols */
 };
-bool db_sync_query(struct db_sync *s, pool_t *pool, const char *sql, const struct db_param *params, unsigned n,
-                   struct db_table *out, struct err *e) MUST_CHECK;
+bool db_sync_run(struct db_sync *s, pool_t *pool, const struct db_query *q, struct db_table *out, struct err *e) MUST_CHECK;
+#define db_sync_query(s, pool, sql, params, n, out, e)                                                                 \
+    db_sync_run((s), (pool), &(const struct db_query){(sql), (params), (n)}, (out), (e))
 
 #endif

@@ -12,6 +12,7 @@
 #define BACKOFF_FIRST_MS 100
 #define BACKOFF_MAX_MS 2000
 #define DRAIN_MS 20
+#define SILENCE_MS 5000 /* on top of what a statement may take */
 
 /* ---- opening: on a thread, because libpq resolves names in the calling one ---- */
 
@@ -163,6 +164,8 @@ void db_conn_lost(struct db_conn *c, const char *why)
         why = c->hint;
     else if (was == DB_CONN_BUSY && c->batch.fault.set)
         why = c->batch.fault.message;
+    else if (was == DB_CONN_SETUP && c->setup_fault.set && c->setup_fault.statement == NULL)
+        why = c->setup_fault.message;
     db_reason_set(reason, why); /* a copy: why may belong to the connection */
     c->hint[0] = '\0';
     conn_close(c);
@@ -203,7 +206,8 @@ static void on_silence(struct loop_timer *t)
 
 void db_conn_await(struct db_conn *c)
 {
-    loop_timer_start(c->db->loop, &c->timer, c->db->statement_timeout_ms + DB_SILENCE_MS, on_silence);
+    uint64_t statement_ms = c->state == DB_CONN_BUSY ? c->db->statement_timeout_ms : 0;
+    loop_timer_start(c->db->loop, &c->timer, statement_ms + SILENCE_MS, on_silence);
 }
 
 static bool is_waiting(const struct db_conn *c)
@@ -261,13 +265,15 @@ static void on_drain(struct loop_timer *t)
  * record holds up to 16): so it is asked twice, and again after a while. */
 static void conn_read(struct db_conn *c)
 {
-    bool ok = true, waited = is_waiting(c);
+    bool ok = true;
     for (int i = 0; ok && i < (c->encrypted ? 2 : 1) && (i == 0 || is_waiting(c)); i++) {
         ok = PQconsumeInput(c->pg) == 1;
         drain_results(c); /* also what came before the end */
     }
     if (c->pg == NULL)
         return;
+    if (!is_waiting(c))
+        (void)PQisBusy(c->pg); /* parses what comes unasked: settings, a farewell */
     if (!ok) {
         db_conn_lost(c, PQerrorMessage(c->pg));
         return;
@@ -277,8 +283,6 @@ static void conn_read(struct db_conn *c)
         if (c->encrypted)
             loop_timer_start(c->db->loop, &c->drain, DRAIN_MS, on_drain);
         db_conn_flush(c); /* the server may have waited for us to read */
-    } else if (!waited) {
-        (void)PQisBusy(c->pg); /* parses what comes unasked: settings, a farewell */
     }
 }
 

@@ -8,9 +8,8 @@
 #include "io/db.h"
 
 enum {
-    DB_TRIES = 3,            /* re-runs of a unit that failed alone on a lock conflict */
-    DB_REASON_BYTES = 400,
-    DB_SILENCE_MS = 5000,    /* on top of statement_timeout_ms */
+    DB_TRIES = 3, /* re-runs of a unit that failed alone on a lock conflict */
+    DB_REASON_BYTES = 400
 };
 
 /* ---- values ---- */

@@ -77,17 +77,16 @@ static void table_names(pool_t *pool, struct db_table *out, const PGresult *res)
         out->names[i] = iov_dup(pool, iov_of(PQfname(res, (int)i))).base;
 }
 
-bool db_sync_query(struct db_sync *s, pool_t *pool, const char *sql, const struct db_param *params, unsigned n,
-                   struct db_table *out, struct err *e)
+bool db_sync_run(struct db_sync *s, pool_t *pool, const struct db_query *q, struct db_table *out, struct err *e)
 {
     *out = (struct db_table){0};
-    for (unsigned i = 0; i < n; i++) {
-        if (!db_param_is_sendable(&params[i]))
+    for (unsigned i = 0; i < q->n; i++) {
+        if (!db_param_is_sendable(&q->params[i]))
             return err_set(e, 0, "parameter %u is not UTF-8 or contains NUL", i + 1);
     }
     struct db_args *a = &s->args;
-    db_args_set(a, params, n);
-    PGresult *res = PQexecParams(s->pg, sql, (int)n, NULL, a->values, a->lengths, a->formats, 0);
+    db_args_set(a, q->params, q->n);
+    PGresult *res = PQexecParams(s->pg, q->sql, (int)q->n, NULL, a->values, a->lengths, a->formats, 0);
     if (PQresultStatus(res) == PGRES_TUPLES_OK) {
         struct db_result r;
         db_result_copy(pool, &r, res);

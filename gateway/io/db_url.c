@@ -25,6 +25,8 @@ void db_reason_set(char reason[DB_REASON_BYTES], const char *message)
             continue;
         reason[n++] = space ? ' ' : *p;
     }
+    while (n == DB_REASON_BYTES - 1 && n > 0 && ((unsigned char)reason[n - 1] & 0x80) != 0)
+        n--; /* a cut never leaves half a character */
     while (n > 0 && reason[n - 1] == ' ')
         n--;
     reason[n] = '\0';

@@ -387,6 +387,61 @@ static void a_nonce_is_good_once_at_two_gateways(void **state UNUSED)
     assert_int_equal(sql_int("SELECT sum(n) FROM counter"), 2 * ROUNDS * NONCES);
 }
 
+/* Two gateways whose units lock the same two rows in opposite orders. */
+enum { CROSSINGS = 30 };
+struct crossing {
+    bool backwards;
+    pthread_barrier_t *barrier;
+    unsigned done, other;
+};
+
+static void *crossing_run(void *arg)
+{
+    struct crossing *x = arg;
+    struct db_config cfg = db_fixture_config;
+    cfg.lock_timeout_ms = 20;
+    struct loop *l = loop_new(x->backwards);
+    db_start(l, &cfg);
+    while (!db_is_up(loop_svc(l)->db))
+        loop_turn(l, 20);
+    for (int round = 0; round < CROSSINGS; round++) {
+        struct op op;
+        pthread_barrier_wait(x->barrier);
+        op_init(&op, l);
+        DB_ADD(op.unit, BUMP, DB_INT(x->backwards ? 2 : 1));
+        DB_ADD(op.unit, SLEEP, DB_TEXT(IOV("0.002")));
+        DB_ADD(op.unit, BUMP, DB_INT(x->backwards ? 1 : 2));
+        op_run(&op);
+        while (!op_over(&op))
+            loop_turn(l, 20);
+        x->done += op.done;
+        x->other += op.failed && op.err.code != CODE_UNAVAILABLE;
+        task_unref(&op.task);
+    }
+    stop(l);
+    return NULL;
+}
+
+static void crosswise_locks_come_apart(void **state UNUSED)
+{
+    struct crossing x[2];
+    pthread_barrier_t barrier;
+    pthread_t threads[2];
+    pthread_barrier_init(&barrier, NULL, 2);
+    for (int i = 0; i < 2; i++) {
+        x[i] = (struct crossing){.backwards = i == 1, .barrier = &barrier};
+        assert_int_equal(pthread_create(&threads[i], NULL, crossing_run, &x[i]), 0);
+    }
+    for (int i = 0; i < 2; i++)
+        pthread_join(threads[i], NULL);
+    pthread_barrier_destroy(&barrier);
+    assert_int_equal(x[0].other + x[1].other, 0);
+    assert_true(x[0].done + x[1].done >= CROSSINGS); /* no livelock */
+    assert_int_equal(sql_int("SELECT n FROM counter WHERE id = 1"), x[0].done + x[1].done);
+    assert_int_equal(sql_int("SELECT n FROM counter WHERE id = 2"), x[0].done + x[1].done);
+    print_message("crosswise locks: %u of %d units came through\n", x[0].done + x[1].done, 2 * CROSSINGS);
+}
+
 /* ---- tasks that end early ---- */
 
 static void nobody_hears_of_a_cancelled_task(void **state UNUSED)
@@ -595,6 +650,7 @@ int main(int argc UNUSED, char **argv)
         TEST(a_changed_schema_is_prepared_anew),
         TEST(a_nonce_twice_in_a_batch_is_good_once),
         TEST(a_nonce_is_good_once_at_two_gateways),
+        TEST(crosswise_locks_come_apart),
         TEST(nobody_hears_of_a_cancelled_task),
         TEST(stopping_answers_everybody),
         TEST(values_come_back_as_they_went),

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 
 static int count_fds(void)
@@ -97,6 +98,33 @@ static void what_was_sent_is_uncertain_what_was_not_is_sent_later(void **state U
     op_end(&flying);
     op_end(&hook);
     op_end(&waiting);
+    stop(l);
+}
+
+static void a_silent_server_counts_as_lost(void **state UNUSED)
+{
+    struct db_config cfg = db_fixture_config;
+    cfg.statement_timeout_ms = 100;
+    struct loop *l = start(&cfg);
+    struct op flying, later;
+    op_init(&flying, l);
+    DB_ADD(flying.unit, BUMP, DB_INT(1));
+    sql("BEGIN; UPDATE counter SET n = n WHERE id = 1");
+    op_run(&flying);
+    static const char waiting[] = "SELECT coalesce(max(pid), 0) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
+    pid_t backend = 0;
+    UNTIL(l, (backend = (pid_t)sql_int(waiting)) != 0);
+    assert_int_equal(kill(backend, SIGSTOP), 0);
+    UNTIL(l, op_over(&flying));
+    assert_true(flying.failed && flying.sent);
+    assert_non_null(strstr(flying.err.cause, "silent"));
+    op_insert(&later, l, "later", 1);
+    UNTIL(l, op_over(&later));
+    assert_true(later.done);
+    assert_int_equal(kill(backend, SIGCONT), 0);
+    sql("ROLLBACK");
+    op_end(&flying);
+    op_end(&later);
     stop(l);
 }
 
@@ -316,6 +344,7 @@ int main(int argc UNUSED, char **argv)
     const struct CMUnitTest tests[] = {
         TEST(an_older_schema_is_named_and_waited_for),
         TEST(what_was_sent_is_uncertain_what_was_not_is_sent_later),
+        TEST(a_silent_server_counts_as_lost),
         TEST(a_restart_under_load_loses_nothing),
         TEST(a_database_that_is_away_is_503_in_time),
         TEST(one_connection_is_enough),
