@@ -172,7 +172,7 @@ static bool trust_from_chain(struct backends *bs, struct backend *b, struct err 
         struct pki_cert cert;
         if (!pki_cert_parse(&bs->pool, ders.v[i], &cert, &why))
             return backend_error(b, e, "its CA certificates: %s", why.detail);
-        if (iov_eq(cert.subject_der, cert.issuer_der))
+        if (cert.self_signed)
             iovs_add(&bs->pool, &b->trust, ders.v[i]);
     }
     if (b->trust.n == 0 && ders.n > 0)

@@ -81,6 +81,7 @@ struct pki_cert {
     iov_t issuer_der, subject_der;
     iov_t aki, ski;    /* raw key identifiers; IOV_NULL if none */
     bool is_ca;
+    bool self_signed;  /* as names and key identifiers say; the signature is not looked at */
 };
 bool pki_cert_parse(pool_t *pool, iov_t der, struct pki_cert *out, struct err *e) MUST_CHECK;
 /* PEM bundle -> DER of its certificates, other blocks left out. False when there is none or one does not decode. */

@@ -135,6 +135,8 @@ bool pki_cert_parse(pool_t *pool, iov_t der, struct pki_cert *out, struct err *e
     if (!take_tbs(pool, tbs, out, e))
         return false;
     out->spki_sha256 = pki_sha256_iov(pool, out->spki);
+    out->self_signed = iov_eq(out->issuer_der, out->subject_der) &&
+                       (out->aki.base == NULL || out->ski.base == NULL || iov_eq(out->aki, out->ski));
     return true;
 }
 

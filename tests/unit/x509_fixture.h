@@ -16,7 +16,7 @@
 static EVP_PKEY *fix_key(const char *type) UNUSED;
 static EVP_PKEY *fix_key(const char *type)
 {
-    EVP_PKEY *key = strncmp(type, "rsa", 3) == 0  ? EVP_RSA_gen((unsigned)strtoul(type + 3, NULL, 10))
+    EVP_PKEY *key = strncmp(type, "rsa", 3) == 0   ? EVP_RSA_gen((unsigned)strtoul(type + 3, NULL, 10))
                     : strcmp(type, "ed25519") == 0 ? EVP_PKEY_Q_keygen(NULL, NULL, "ED25519")
                     : strcmp(type, "ed448") == 0   ? EVP_PKEY_Q_keygen(NULL, NULL, "ED448")
                                                    : EVP_EC_gen(type);
@@ -62,8 +62,9 @@ static iov_t fix_csr(pool_t *pool, EVP_PKEY *key, const EVP_MD *md, const char *
     X509_REQ *req = X509_REQ_new();
     X509_NAME *name = X509_NAME_new();
     for (; subject != NULL && subject[0] != NULL; subject += 2)
-        assert_int_equal(X509_NAME_add_entry_by_txt(name, subject[0], MBSTRING_UTF8, (const uint8_t *)subject[1],
-                                                    -1, -1, 0), 1);
+        assert_int_equal(X509_NAME_add_entry_by_txt(name, subject[0], MBSTRING_UTF8,
+                                                    (const uint8_t *)subject[1], -1, -1, 0),
+                         1);
     X509_REQ_set_subject_name(req, name);
     X509_REQ_set_pubkey(req, key);
     STACK_OF(X509_EXTENSION) *list = sk_X509_EXTENSION_new_null();
@@ -104,7 +105,8 @@ static iov_t fix_csr_raw(pool_t *pool, EVP_PKEY *key, iov_t subject, iov_t attri
     der_open(&w, DER_SEQUENCE);
     der_put_raw(&w, info);
     der_open(&w, DER_SEQUENCE);
-    der_put(&w, DER_OID, rsa ? IOV("\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0b") : IOV("\x2a\x86\x48\xce\x3d\x04\x03\x02"));
+    der_put(&w, DER_OID,
+            rsa ? IOV("\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0b") : IOV("\x2a\x86\x48\xce\x3d\x04\x03\x02"));
     if (rsa)
         der_put(&w, DER_NULL, IOV(""));
     der_close(&w);
@@ -134,9 +136,9 @@ static iov_t fix_ext_attribute(pool_t *pool, iov_t oid, iov_t value)
 struct fix_cert {
     const char *subject, *issuer; /* CNs */
     EVP_PKEY *key, *issuer_key;
-    int64_t from, to;             /* unix seconds */
-    const char *const *exts;      /* pairs, NULL at the end */
-    unsigned serial;              /* 0: 1 */
+    int64_t from, to;        /* unix seconds */
+    const char *const *exts; /* pairs, NULL at the end */
+    unsigned serial;         /* 0: 1 */
 };
 static iov_t fix_cert(pool_t *pool, const struct fix_cert *c) UNUSED;
 static iov_t fix_cert(pool_t *pool, const struct fix_cert *c)
@@ -144,8 +146,10 @@ static iov_t fix_cert(pool_t *pool, const struct fix_cert *c)
     X509 *cert = X509_new();
     X509_set_version(cert, X509_VERSION_3);
     ASN1_INTEGER_set(X509_get_serialNumber(cert), c->serial != 0 ? c->serial : 1);
-    X509_NAME_add_entry_by_txt(X509_get_subject_name(cert), "CN", MBSTRING_UTF8, (const uint8_t *)c->subject, -1, -1, 0);
-    X509_NAME_add_entry_by_txt(X509_get_issuer_name(cert), "CN", MBSTRING_UTF8, (const uint8_t *)c->issuer, -1, -1, 0);
+    X509_NAME_add_entry_by_txt(X509_get_subject_name(cert), "CN", MBSTRING_UTF8, (const uint8_t *)c->subject,
+                               -1, -1, 0);
+    X509_NAME_add_entry_by_txt(X509_get_issuer_name(cert), "CN", MBSTRING_UTF8, (const uint8_t *)c->issuer,
+                               -1, -1, 0);
     ASN1_TIME_set(X509_getm_notBefore(cert), c->from);
     ASN1_TIME_set(X509_getm_notAfter(cert), c->to);
     X509_set_pubkey(cert, c->key);
