@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Units and their queues: what waits, what is run again, what fails; start, stop and counters of a loop's database. */
+/* Units and their queues: what waits, what is run again, what fails; start, stop and counters of a loop's
+ * database. */
 #include "io/db_internal.h"
 
 #include <assert.h>
@@ -103,8 +104,8 @@ static void fail_unsendable(struct db *db, struct db_unit *u)
 
 /* ---- the pump ---- */
 
-/* Takes what must not be sent out of the head of db->waiting; whatever stands behind it came later. Units from seq on
- * are left alone: a failure hook may have queued them just now. */
+/* Takes what must not be sent out of the head of db->waiting; whatever stands behind it came later. Units
+ * from seq on are left alone: a failure hook may have queued them just now. */
 static bool unfit_waiting(struct db *db, uint64_t now, uint64_t seq)
 {
     struct db_unit *u = db->waiting.head;

@@ -34,10 +34,10 @@ struct db_config {
     size_t n_stmts;
     int nonce_stmt;              /* index of nonce_spend: params (text[] nonces, bytea[]-as-text[] tags, int[] slots); -1: none */
     unsigned batch_max;          /* units per sync; 0: 64 */
-    int code_unavailable;        /* err.code of what may be repeated (503, Retry-After); 0: serverInternal */
-    unsigned lock_timeout_ms;    /* 0: 500 */
+    int code_unavailable;          /* err.code of what may be repeated (503, Retry-After); 0: serverInternal */
+    unsigned lock_timeout_ms;      /* 0: 500 */
     unsigned statement_timeout_ms; /* 0: 10000; a server silent for 5 s longer counts as lost */
-    unsigned wait_ms;            /* how long a unit waits to be sent; 0: 5000 */
+    unsigned wait_ms;              /* how long a unit waits to be sent; 0: 5000 */
 };
 
 /* Opens the loop's two connections in the background (libpq's connect on a short-lived thread, so that neither name
@@ -49,15 +49,15 @@ void db_stop(struct loop *l);
 bool db_is_up(const struct db *db);
 
 struct db_stats {
-    uint64_t units;      /* finished: stored */
-    uint64_t statements; /* sent for units, the batches' nonce_spend included */
-    uint64_t batches;    /* sent on the main connection */
-    uint64_t syncs;      /* round trips: batches and re-runs */
-    uint64_t commits;    /* syncs that the server committed */
-    uint64_t reruns;     /* units that went to the spare connection */
-    uint64_t reconnects; /* connections that came back */
-    uint64_t errors;     /* units that failed */
-    uint64_t uncertain;  /* of these: sent, answer lost */
+    uint64_t units;       /* finished: stored */
+    uint64_t statements;  /* sent for units, the batches' nonce_spend included */
+    uint64_t batches;     /* of units that waited */
+    uint64_t syncs;       /* round trips: batches and re-runs */
+    uint64_t commits;     /* syncs that the server committed; units / commits is what group commit is worth */
+    uint64_t reruns;      /* units queued for the spare connection */
+    uint64_t reconnects;  /* connections that came back */
+    uint64_t errors;      /* units that failed */
+    uint64_t uncertain;   /* of these: sent, answer lost */
     uint64_t connections; /* usable at the moment: 0 to 2 */
 };
 /* Counters of one loop's db; read from any thread (may be slightly stale). */
@@ -139,7 +139,8 @@ struct db_table {
     const char **names; /* column names */
     iov_t *cells;       /* rows * cols */
 };
-bool db_sync_run(struct db_sync *s, pool_t *pool, const struct db_query *q, struct db_table *out, struct err *e) MUST_CHECK;
+bool db_sync_run(struct db_sync *s, pool_t *pool, const struct db_query *q, struct db_table *out,
+                 struct err *e) MUST_CHECK;
 #define db_sync_query(s, pool, sql, params, n, out, e)                                                                 \
     db_sync_run((s), (pool), &(const struct db_query){(sql), (params), (n)}, (out), (e))
 

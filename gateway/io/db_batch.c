@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Group commit: the units that wait become one pipeline with one sync, that is one transaction and one commit. Nobody
- * hears of a result before the sync; after an error that the server reported each member runs again alone. */
+/* Group commit: the units that wait become one pipeline with one sync, that is one transaction and one
+ * commit. Nobody hears of a result before the sync; after an error that the server reported each member
+ * runs again alone. */
 #include "io/db_internal.h"
 
 #include <stdio.h>
@@ -32,7 +33,8 @@ static bool send_statement(struct db_conn *c, int stmt, const struct db_param *p
     struct db_args *a = &c->db->args;
     db_args_set(a, params, n);
     db_count(&c->db->stats.statements, 1);
-    return PQsendQueryPrepared(c->pg, c->db->cfg->stmts[stmt].name, (int)n, a->values, a->lengths, a->formats, 0) == 1;
+    const char *name = c->db->cfg->stmts[stmt].name;
+    return PQsendQueryPrepared(c->pg, name, (int)n, a->values, a->lengths, a->formats, 0) == 1;
 }
 
 static bool send_nonces(struct db_conn *c)
@@ -150,17 +152,21 @@ static const char *field(const PGresult *res, int code)
 void db_fault_set(struct db_fault *f, const struct db_stmt *s, const PGresult *res)
 {
     const char *state = field(res, PG_DIAG_SQLSTATE), *constraint = field(res, PG_DIAG_CONSTRAINT_NAME);
-    *f = (struct db_fault){.set = true, .statement = s != NULL ? s->name : NULL, .file = s != NULL ? s->file : NULL};
-    snprintf(f->sqlstate, sizeof(f->sqlstate), "%s", state[0] != '\0' ? state : "08006"); /* libpq's own errors have none */
+    *f = (struct db_fault){
+        .set = true, .statement = s != NULL ? s->name : NULL, .file = s != NULL ? s->file : NULL};
+    /* libpq's own errors have none. */
+    snprintf(f->sqlstate, sizeof(f->sqlstate), "%s", state[0] != '\0' ? state : "08006");
     db_reason_set(f->message, field(res, PG_DIAG_MESSAGE_PRIMARY));
     if (f->message[0] == '\0')
         db_reason_set(f->message, PQresultErrorMessage(res));
     size_t len = strlen(f->message);
     if (constraint[0] != '\0')
         snprintf(f->message + len, sizeof(f->message) - len, " (constraint %s)", constraint);
-    /* A plan whose result type changed with the schema, statements that a pooler lost, a primary that is one no more. */
+    /* A plan whose result type changed with the schema, statements that a pooler lost, a primary that is
+     * one no more. */
     f->outdated = strcmp(state, "26000") == 0 || strcmp(state, "25006") == 0 ||
-                  (strcmp(state, "0A000") == 0 && strcmp(field(res, PG_DIAG_SOURCE_FUNCTION), "RevalidateCachedQuery") == 0);
+                  (strcmp(state, "0A000") == 0 &&
+                   strcmp(field(res, PG_DIAG_SOURCE_FUNCTION), "RevalidateCachedQuery") == 0);
 }
 
 void db_batch_result(struct db_conn *c, const PGresult *res)
@@ -169,8 +175,11 @@ void db_batch_result(struct db_conn *c, const PGresult *res)
     ExecStatusType status = PQresultStatus(res);
     struct db_unit *u = !b->spending && b->unit < b->n ? b->units[b->unit] : NULL;
     if (status == PGRES_FATAL_ERROR && !b->fault.set) {
-        int stmt = b->spending ? c->db->cfg->nonce_stmt : u != NULL ? u->items[b->item].stmt : -1; /* -1: the commit */
-        db_fault_set(&b->fault, stmt >= 0 ? &c->db->cfg->stmts[stmt] : NULL, res);
+        const struct db_config *cfg = c->db->cfg;
+        if (b->spending)
+            db_fault_set(&b->fault, &cfg->stmts[cfg->nonce_stmt], res);
+        else
+            db_fault_set(&b->fault, u != NULL ? &cfg->stmts[u->items[b->item].stmt] : NULL, res);
     } else if ((status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK) && u != NULL && !u->task->over) {
         db_result_copy(&u->task->pool, &u->items[b->item].result, res);
     }
@@ -200,6 +209,11 @@ static bool is_in(const char *sqlstate, const char *const *list)
 static const char *const lock_conflicts[] = {"55P03", "40P01", "40001", NULL};
 static const char *const temporary[] = {"57", "53", "08", NULL};
 
+static const char *fault_statement(const struct db_fault *f)
+{
+    return f->statement != NULL ? f->statement : "commit";
+}
+
 static void unit_refused(struct db *db, struct db_unit *u, const struct db_fault *f)
 {
     bool conflict = is_in(f->sqlstate, lock_conflicts);
@@ -213,7 +227,7 @@ static void unit_refused(struct db *db, struct db_unit *u, const struct db_fault
         return;
     }
     struct err e = ERR_INIT;
-    const char *statement = f->statement != NULL ? f->statement : "commit", *file = f->file != NULL ? f->file : "";
+    const char *statement = fault_statement(f), *file = f->file != NULL ? f->file : "";
     bool passing = conflict || f->outdated || is_in(f->sqlstate, temporary);
     if (passing)
         db_err_unavailable(db, &e, "the database could not serve this at the moment; repeat the request", "");
@@ -237,8 +251,9 @@ static void batch_refused(struct db_conn *c)
         unit_refused(db, b->units[0], &b->fault);
         return;
     }
-    log_info("db.rerun", KV_INT("units", n), KV_STR("statement", b->fault.statement != NULL ? b->fault.statement : "commit"),
-             KV_STR("sqlstate", b->fault.sqlstate), KV_STR("message", b->fault.message));
+    log_info("db.rerun", KV_INT("units", n),
+             KV_STR("statement", fault_statement(&b->fault)), KV_STR("sqlstate", b->fault.sqlstate),
+             KV_STR("message", b->fault.message));
     for (unsigned i = 0; i < n; i++) {
         if (b->units[i]->task->over)
             task_unref(b->units[i]->task);
@@ -269,6 +284,9 @@ void db_batch_synced(struct db_conn *c)
         db_conn_recycle(c);
 }
 
+static const char uncertain[] = "the connection to the database was lost before it answered: this may have taken"
+                                " effect or not; look, then repeat the request";
+
 void db_batch_lost(struct db_conn *c, const char *reason)
 {
     struct db *db = c->db;
@@ -277,8 +295,7 @@ void db_batch_lost(struct db_conn *c, const char *reason)
     struct err e = ERR_INIT;
     b->n = 0;
     if (b->synced)
-        db_err_unavailable(db, &e, "the connection to the database was lost before it answered: this may have taken effect"
-                           " or not; look, then repeat the request", reason);
+        db_err_unavailable(db, &e, uncertain, reason);
     else
         db_err_unavailable(db, &e, "the database cannot take this at the moment; repeat the request", reason);
     for (unsigned i = 0; i < n; i++) {

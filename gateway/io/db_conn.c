@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One connection's life: down -> opening (libpq's connect, on a thread) -> setup (settings and prepared statements, one
- * pipeline) -> idle <-> busy (db_batch.c); every failure leads to down, from where a back-off leads on. */
+/* One connection's life: down -> opening (libpq's connect, on a thread) -> setup (settings and prepared
+ * statements, one pipeline) -> idle <-> busy (db_batch.c); every failure leads to down, from where a
+ * back-off leads on. */
 #include "io/db_internal.h"
 
 #include <pthread.h>
@@ -235,7 +236,8 @@ static void on_result(struct db_conn *c, PGresult *res)
         db_batch_result(c, res);
 }
 
-/* Result, NULL, result, NULL, ..., sync. A NULL ends a statement; two in a row mean that libpq expects nothing more. */
+/* Result, NULL, result, NULL, ..., sync. A NULL ends a statement; two in a row mean that libpq expects
+ * nothing more. */
 static void drain_results(struct db_conn *c)
 {
     while (is_waiting(c) && !PQisBusy(c->pg)) {
@@ -245,7 +247,8 @@ static void drain_results(struct db_conn *c)
             on_result(c, res);
             PQclear(res);
         } else if (++c->nulls == 2) {
-            db_conn_lost(c, PQstatus(c->pg) == CONNECTION_BAD ? PQerrorMessage(c->pg) : "answers without an end");
+            bool closed = PQstatus(c->pg) == CONNECTION_BAD;
+            db_conn_lost(c, closed ? PQerrorMessage(c->pg) : "answers without an end");
         } else if (c->state == DB_CONN_SETUP) {
             c->setup_at++;
         } else {
@@ -261,8 +264,8 @@ static void on_drain(struct loop_timer *t)
     conn_read(CONTAINER_OF(t, struct db_conn, drain));
 }
 
-/* libpq may leave the rest of a TLS record in OpenSSL's buffer, where no poll sees it (it reads into at least 8 kB, a
- * record holds up to 16): so it is asked twice, and again after a while. */
+/* libpq may leave the rest of a TLS record in OpenSSL's buffer, where no poll sees it (it reads into at
+ * least 8 kB, a record holds up to 16): so it is asked twice, and again after a while. */
 static void conn_read(struct db_conn *c)
 {
     bool ok = true;
@@ -314,7 +317,8 @@ static void on_notice(void *arg, const PGresult *res)
     if (severity != NULL && (strcmp(severity, "FATAL") == 0 || strcmp(severity, "PANIC") == 0))
         db_reason_set(c->hint, message); /* between two batches; the end of the connection follows */
     else
-        log_warn("db.notice", KV_STR("connection", c->name), KV_STR("message", message != NULL ? message : ""));
+        log_warn("db.notice", KV_STR("connection", c->name),
+                 KV_STR("message", message != NULL ? message : ""));
 }
 
 /* By SELECT and not as start-up options, which pgbouncer refuses. */
@@ -324,12 +328,9 @@ static int send_settings(const struct db_conn *c)
     snprintf(lock, sizeof(lock), "%ums", c->db->lock_timeout_ms);
     snprintf(statement, sizeof(statement), "%ums", c->db->statement_timeout_ms);
     const char *values[] = {lock, statement};
-    return PQsendQueryParams(c->pg,
-                             "SELECT set_config('lock_timeout', $1, false), set_config('statement_timeout', $2, false),"
-                             " set_config('client_min_messages', 'warning', false), set_config('timezone', 'UTC', false),"
-                             " set_config('bytea_output', 'hex', false),"
-                             " set_config('default_transaction_isolation', 'read committed', false)",
-                             2, NULL, values, NULL, NULL, 0);
+    static const char sql[] = "SELECT set_config('lock_timeout', $1, false),"
+                              " set_config('statement_timeout', $2, false), " DB_SETTINGS;
+    return PQsendQueryParams(c->pg, sql, COUNTOF(values), NULL, values, NULL, NULL, 0);
 }
 
 #define SETUP_BEFORE_PREPARE 2
@@ -342,7 +343,8 @@ static bool send_setup(struct db_conn *c)
     ok = ok && PQsendQueryParams(c->pg, "DEALLOCATE ALL", 0, NULL, NULL, NULL, NULL, 0) == 1;
     for (size_t i = 0; ok && i < cfg->n_stmts; i++) {
         const struct db_stmt *s = &cfg->stmts[i];
-        ok = PQsendPrepare(c->pg, s->name, s->sql, (int)s->n_params, s->n_params != 0 ? s->param_oids : NULL) == 1;
+        const unsigned *oids = s->n_params != 0 ? s->param_oids : NULL;
+        ok = PQsendPrepare(c->pg, s->name, s->sql, (int)s->n_params, oids) == 1;
     }
     return ok && PQpipelineSync(c->pg) == 1;
 }
@@ -384,8 +386,8 @@ static void setup_synced(struct db_conn *c)
     if (f->set) {
         char reason[2 * DB_REASON_BYTES];
         if (f->statement != NULL)
-            snprintf(reason, sizeof(reason), "statement %s (%s) does not fit the database's schema: %s", f->statement,
-                     f->file, f->message);
+            snprintf(reason, sizeof(reason), "statement %s (%s) does not fit the database's schema: %s",
+                     f->statement, f->file, f->message);
         else
             snprintf(reason, sizeof(reason), "%s", f->message);
         db_conn_lost(c, reason);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the files of io/db share: db.c (units, queues), db_conn.c (connections), db_batch.c (group commit), db_value.c
- * (parameters and results), db_url.c (connection options), db_sync.c (the blocking connection). */
+/* What the files of io/db share: db.c (units, queues), db_conn.c (connections), db_batch.c (group commit),
+ * db_value.c (parameters and results), db_url.c (connection options), db_sync.c (the blocking connection). */
 #ifndef PORTICO_DB_INTERNAL_H
 #define PORTICO_DB_INTERNAL_H
 
@@ -74,7 +74,7 @@ struct db_unit *db_units_pop(struct db_units *q);
 /* The first error of a batch. */
 struct db_fault {
     bool set;
-    bool outdated; /* the connection is to blame: its prepared statements or its server are not what they were */
+    bool outdated; /* the connection is to blame: what it prepared, or its server, has changed */
     char sqlstate[6];
     const char *statement, *file;
     char message[DB_REASON_BYTES];
@@ -96,7 +96,7 @@ enum db_conn_state {
     DB_CONN_OPENING, /* libpq connects on a thread */
     DB_CONN_SETUP,   /* settings and prepared statements are on their way */
     DB_CONN_IDLE,
-    DB_CONN_BUSY     /* a batch is on its way */
+    DB_CONN_BUSY /* a batch is on its way */
 };
 
 struct db_conn {
@@ -108,7 +108,7 @@ struct db_conn {
     struct loop_timer timer; /* DOWN: the next try; SETUP, BUSY: the server is silent */
     struct loop_timer drain; /* BUSY over TLS: see db_conn.c */
     struct db_opening *opening;
-    unsigned failures;       /* tries in a row that did not lead to IDLE */
+    unsigned failures; /* tries in a row that did not lead to IDLE */
     unsigned setup_at;
     unsigned nulls;
     bool encrypted, lost, recycle;
@@ -178,6 +178,11 @@ void db_fault_set(struct db_fault *f, const struct db_stmt *s, const PGresult *r
 
 /* libpq's blocking connect with Portico's defaults. NULL and a reason on failure. */
 PGconn *db_url_connect(const char *url, const char *application, char reason[DB_REASON_BYTES]);
+/* What every session is set to, as the end of a SELECT list. READ COMMITTED is what the statements are written for. */
+#define DB_SETTINGS                                                                                          \
+    "set_config('client_min_messages', 'warning', false), set_config('timezone', 'UTC', false),"             \
+    " set_config('bytea_output', 'hex', false),"                                                             \
+    " set_config('default_transaction_isolation', 'read committed', false)"
 /* One line out of a libpq message. */
 void db_reason_set(char reason[DB_REASON_BYTES], const char *message);
 

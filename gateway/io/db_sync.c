@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The blocking connection of start-up and porticoctl. Its errors are for an operator, so they carry the server's own
- * words. */
+/* The blocking connection of start-up and porticoctl. Its errors are for an operator, so they carry the
+ * server's own words. */
 #include "io/db_internal.h"
 
 #include <stdlib.h>
@@ -47,10 +47,7 @@ struct db_sync *db_sync_open(const char *url, struct err *e)
     struct db_sync *s = base_zalloc(sizeof(*s));
     s->pg = pg;
     PQsetNoticeReceiver(pg, on_notice, NULL);
-    if (db_sync_exec(s,
-                     "SELECT set_config('client_min_messages', 'warning', false), set_config('timezone', 'UTC', false),"
-                     " set_config('bytea_output', 'hex', false),"
-                     " set_config('default_transaction_isolation', 'read committed', false)", e))
+    if (db_sync_exec(s, "SELECT " DB_SETTINGS, e))
         return s;
     db_sync_close(s);
     return NULL;
@@ -77,7 +74,8 @@ static void table_names(pool_t *pool, struct db_table *out, const PGresult *res)
         out->names[i] = iov_dup(pool, iov_of(PQfname(res, (int)i))).base;
 }
 
-bool db_sync_run(struct db_sync *s, pool_t *pool, const struct db_query *q, struct db_table *out, struct err *e)
+bool db_sync_run(struct db_sync *s, pool_t *pool, const struct db_query *q, struct db_table *out,
+                 struct err *e)
 {
     *out = (struct db_table){0};
     for (unsigned i = 0; i < q->n; i++) {

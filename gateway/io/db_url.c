@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Connection options: the user's libpq string, completed with what an ACME gateway needs (dead hosts are noticed,
- * several hosts mean "the one that takes writes"). */
+/* Connection options: the user's libpq string, completed with what an ACME gateway needs (dead hosts are
+ * noticed, several hosts mean "the one that takes writes"). */
 #include "io/db_internal.h"
 
 #include <ctype.h>
@@ -10,8 +10,8 @@
 static const struct {
     const char *key, *value;
 } defaults[] = {
-    {"connect_timeout", "5"},   {"keepalives_idle", "10"},     {"keepalives_interval", "5"},
-    {"keepalives_count", "3"},  {"tcp_user_timeout", "10000"},
+    {"connect_timeout", "5"},  {"keepalives_idle", "10"},     {"keepalives_interval", "5"},
+    {"keepalives_count", "3"}, {"tcp_user_timeout", "10000"},
 };
 
 enum { EXTRA_OPTIONS = COUNTOF(defaults) + 4 };
@@ -44,7 +44,8 @@ static const PQconninfoOption *find(const PQconninfoOption *parsed, const char *
 static bool names_several_hosts(const PQconninfoOption *parsed)
 {
     const PQconninfoOption *host = find(parsed, "host"), *addr = find(parsed, "hostaddr");
-    return (host != NULL && strchr(host->val, ',') != NULL) || (addr != NULL && strchr(addr->val, ',') != NULL);
+    return (host != NULL && strchr(host->val, ',') != NULL) ||
+           (addr != NULL && strchr(addr->val, ',') != NULL);
 }
 
 static PQconninfoOption *parse(const char *url, char reason[DB_REASON_BYTES])
@@ -52,7 +53,7 @@ static PQconninfoOption *parse(const char *url, char reason[DB_REASON_BYTES])
     char *message = NULL;
     PQconninfoOption *parsed = PQconninfoParse(url, &message);
     if (parsed == NULL && (strchr(url, '@') != NULL || strstr(url, "password") != NULL))
-        db_reason_set(reason, "the connection string is not valid (libpq's message may quote a password, so it is kept back)");
+        db_reason_set(reason, "the connection string is not valid (what libpq says may quote the password)");
     else if (parsed == NULL)
         db_reason_set(reason, message != NULL ? message : "out of memory");
     PQfreemem(message);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Values: parameters on their way to libpq (bytea binary, the rest text) and results on their way into a task's pool. */
+/* Values: parameters on their way to libpq (bytea binary, the rest text) and results on their way into a
+ * task's pool. */
 #include "io/db_internal.h"
 
 #include <assert.h>
@@ -235,8 +236,8 @@ bool db_is_null(const struct db_unit *u, unsigned stmt, unsigned row, unsigned c
 /* A value that the column's type cannot print: the statement and its caller disagree. */
 static void complain(const struct db_unit *u, unsigned stmt, unsigned col, const char *wanted)
 {
-    log_error("db.value", KV_STR("id", u->task->id), KV_INT("statement", u->items[stmt].stmt), KV_INT("column", col),
-              KV_STR("wanted", wanted));
+    log_error("db.value", KV_STR("id", u->task->id), KV_INT("statement", u->items[stmt].stmt),
+              KV_INT("column", col), KV_STR("wanted", wanted));
 }
 
 int64_t db_get_int(const struct db_unit *u, unsigned stmt, unsigned row, unsigned col)
@@ -321,7 +322,8 @@ bool db_texts_parse(pool_t *pool, iov_t array, struct iovs *out)
     const char *p = array.base + 1, *end = array.base + array.len - 1;
     if (p == end)
         return true;
-    char *to = h2o_mem_alloc_pool(pool, array.len); /* every element has a delimiter, which leaves room for its NUL */
+    /* Every element has a delimiter, which leaves room for its NUL. */
+    char *to = h2o_mem_alloc_pool(pool, array.len);
     for (;;) {
         iov_t s;
         if (p == end || !texts_element(&p, end, &to, &s))

@@ -6,14 +6,16 @@
 
 /* ---- statements and tables ---- */
 
-#define STMT(index, n, text)                                                                                           \
+#define STMT(index, n, text)                                                                                 \
     [index] = {.name = #index, .sql = text, .n_params = n, .param_oids = no_oids, .file = "test.sql:" #index}
 static const unsigned no_oids[8];
 static const struct db_stmt stmts[STMT_COUNT] = {
     STMT(NONCE_SPEND, 3,
-         "INSERT INTO nonce_spent (slot, nonce, tag) SELECT s, n, t FROM unnest($1::text[], $2::text[], $3::int8[])"
+         "INSERT INTO nonce_spent (slot, nonce, tag) SELECT s, n, t FROM unnest($1::text[], $2::text[], "
+         "$3::int8[])"
          " AS x (n, t, s) ORDER BY n ON CONFLICT DO NOTHING"),
-    STMT(GATE, 3, "SELECT EXISTS (SELECT 1 FROM nonce_spent WHERE slot = $1 AND nonce = $2 AND tag = $3) AS ok"),
+    STMT(GATE, 3,
+         "SELECT EXISTS (SELECT 1 FROM nonce_spent WHERE slot = $1 AND nonce = $2 AND tag = $3) AS ok"),
     STMT(INS, 2, "INSERT INTO t (who, n) VALUES ($1, $2) RETURNING n, who"),
     STMT(COUNT, 1, "SELECT count(*) FROM t WHERE who = $1"),
     STMT(DIV, 1, "SELECT 1 / $1::int8"),
@@ -106,7 +108,10 @@ static struct db_sync *admin;
 static char pg_sh[4096];
 
 struct db_config db_fixture_config = {
-    .stmts = stmts, .n_stmts = STMT_COUNT, .nonce_stmt = NONCE_SPEND, .code_unavailable = CODE_UNAVAILABLE,
+    .stmts = stmts,
+    .n_stmts = STMT_COUNT,
+    .nonce_stmt = NONCE_SPEND,
+    .code_unavailable = CODE_UNAVAILABLE,
 };
 
 void sql(const char *text)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the tests of io/db share: a few statements and tables, a unit with what became of it, a loop that is connected
- * to the PostgreSQL which pg.sh started. */
+/* What the tests of io/db share: a few statements and tables, a unit with what became of it, a loop that
+ * is connected to the PostgreSQL which pg.sh started. */
 #ifndef PORTICO_DB_FIXTURE_H
 #define PORTICO_DB_FIXTURE_H
 
@@ -15,9 +15,7 @@
 
 enum { CODE_UNAVAILABLE = 77 };
 
-enum {
-    NONCE_SPEND, GATE, INS, COUNT, DIV, SLEEP, ECHO, BUMP, SHAPE, DEFERRED, MANY, INTS, STMT_COUNT
-};
+enum { NONCE_SPEND, GATE, INS, COUNT, DIV, SLEEP, ECHO, BUMP, SHAPE, DEFERRED, MANY, INTS, STMT_COUNT };
 
 /* ---- one unit and what became of it ---- */
 
@@ -38,14 +36,14 @@ bool op_over(const struct op *op);
 void op_end(struct op *op);
 
 /* Turns the loop until the expression holds. */
-#define UNTIL(l, cond)                                                                                                 \
-    do {                                                                                                               \
-        uint64_t until_ = clock_mono_ms() + PATIENCE_MS;                                                               \
-        while (!(cond)) {                                                                                              \
-            if (clock_mono_ms() > until_)                                                                              \
-                fail_msg("never came true: %s", #cond);                                                                \
-            loop_turn((l), 20);                                                                                        \
-        }                                                                                                              \
+#define UNTIL(l, cond)                                                                                       \
+    do {                                                                                                     \
+        uint64_t until_ = clock_mono_ms() + PATIENCE_MS;                                                     \
+        while (!(cond)) {                                                                                    \
+            if (clock_mono_ms() > until_)                                                                    \
+                fail_msg("never came true: %s", #cond);                                                      \
+            loop_turn((l), 20);                                                                              \
+        }                                                                                                    \
     } while (0)
 
 /* ---- the world around ---- */

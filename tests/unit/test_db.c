@@ -318,7 +318,8 @@ static void a_nonce_twice_in_a_batch_is_good_once(void **state UNUSED)
     stop(l);
 }
 
-/* Two gateways: each spends the same nonces, in opposite orders, while both also lock the same rows crosswise. */
+/* Two gateways: each spends the same nonces, in opposite orders, while both also lock the same rows
+ * crosswise. */
 enum { ROUNDS = 40, NONCES = 24 };
 struct gateway {
     bool backwards;
@@ -503,8 +504,24 @@ static void stopping_answers_everybody(void **state UNUSED)
 static void values_come_back_as_they_went(void **state UNUSED)
 {
     static const char *const hostile[] = {
-        "", "NULL", "null", "a,b", "{}", "{\"a\"}", "\"", "\\", "\\\\\"", "'; DROP TABLE t; --", " leading", "trailing ",
-        "tab\tnewline\nreturn\r", "\x01\x7f", "\xc3\xa9\xe2\x82\xac\xf0\x9f\x94\x91", "$1", "\\x41", "%s%n",
+        "",
+        "NULL",
+        "null",
+        "a,b",
+        "{}",
+        "{\"a\"}",
+        "\"",
+        "\\",
+        "\\\\\"",
+        "'; DROP TABLE t; --",
+        " leading",
+        "trailing ",
+        "tab\tnewline\nreturn\r",
+        "\x01\x7f",
+        "\xc3\xa9\xe2\x82\xac\xf0\x9f\x94\x91",
+        "$1",
+        "\\x41",
+        "%s%n",
     };
     iov_t texts[COUNTOF(hostile) + 1];
     for (size_t i = 0; i < COUNTOF(hostile); i++)
@@ -517,8 +534,8 @@ static void values_come_back_as_they_went(void **state UNUSED)
     struct op ops[COUNTOF(hostile)], all, nulls, empty, ints;
     for (size_t i = 0; i < COUNTOF(hostile); i++) {
         op_init(&ops[i], l);
-        DB_ADD(ops[i].unit, ECHO, DB_TEXT(texts[i]), DB_BYTEA(texts[i]), DB_TEXTS(&texts[i], 1), DB_INT((int64_t)i - 3),
-               DB_BOOL(i % 2));
+        DB_ADD(ops[i].unit, ECHO, DB_TEXT(texts[i]), DB_BYTEA(texts[i]), DB_TEXTS(&texts[i], 1),
+               DB_INT((int64_t)i - 3), DB_BOOL(i % 2));
         op_run(&ops[i]);
     }
     op_init(&all, l);
@@ -531,7 +548,8 @@ static void values_come_back_as_they_went(void **state UNUSED)
     DB_ADD(nulls.unit, ECHO, DB_TEXT(IOV_NULL), DB_BYTEA(IOV_NULL), DB_NULL, DB_NULL, DB_NULL);
     op_run(&nulls);
     op_init(&empty, l);
-    DB_ADD(empty.unit, ECHO, DB_TEXT(IOV("")), DB_BYTEA(IOV("")), DB_TEXTS(texts, 0), DB_INT(INT64_MAX), DB_BOOL(false));
+    DB_ADD(empty.unit, ECHO, DB_TEXT(IOV("")), DB_BYTEA(IOV("")), DB_TEXTS(texts, 0), DB_INT(INT64_MAX),
+           DB_BOOL(false));
     op_run(&empty);
     op_init(&ints, l);
     int64_t numbers[] = {INT64_MIN, -1, 0, INT64_MAX};
@@ -609,7 +627,8 @@ static void the_blocking_connection_says_what_is_wrong(void **state UNUSED)
     assert_non_null(strstr(e.detail, "/nonexistent"));
     assert_null(db_sync_open("postgresql://u:sesame@h:port/x?y", &e));
     assert_null(strstr(e.detail, "sesame"));
-    assert_false(db_sync_exec(admin_session(), "CREATE TABLE sync_a (a int); SELECT nonsense; CREATE TABLE sync_b (a int)", &e));
+    assert_false(db_sync_exec(
+        admin_session(), "CREATE TABLE sync_a (a int); SELECT nonsense; CREATE TABLE sync_b (a int)", &e));
     assert_non_null(strstr(e.detail, "nonsense"));
     assert_non_null(strstr(e.detail, "42703"));
     assert_int_equal(sql_int("SELECT count(*) FROM pg_class WHERE relname LIKE 'sync\\__'"), 0);
@@ -619,7 +638,8 @@ static void the_blocking_connection_says_what_is_wrong(void **state UNUSED)
     struct db_table out;
     h2o_mem_init_pool(&pool);
     struct db_param params[] = {DB_TEXT(IOV("it's")), DB_NULL, DB_BYTEA(IOV("\x01"))};
-    assert_true(db_sync_query(admin_session(), &pool, "SELECT $1::text AS a, $2::text AS b, $3::bytea AS c", params, 3, &out, &e));
+    assert_true(db_sync_query(admin_session(), &pool, "SELECT $1::text AS a, $2::text AS b, $3::bytea AS c",
+                              params, 3, &out, &e));
     assert_int_equal(out.rows, 1);
     assert_int_equal(out.cols, 3);
     assert_string_equal(out.names[2], "c");
@@ -629,7 +649,8 @@ static void the_blocking_connection_says_what_is_wrong(void **state UNUSED)
     assert_true(db_sync_query(admin_session(), &pool, "DELETE FROM t WHERE false", NULL, 0, &out, &e));
     assert_int_equal(out.rows, 0);
     params[0] = DB_TEXT(IOV("\xff"));
-    assert_false(db_sync_query(admin_session(), &pool, "SELECT $1::text, $2::text, $3::bytea", params, 3, &out, &e));
+    assert_false(
+        db_sync_query(admin_session(), &pool, "SELECT $1::text, $2::text, $3::bytea", params, 3, &out, &e));
     h2o_mem_clear_pool(&pool);
 }
 

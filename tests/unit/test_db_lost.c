@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* io/db when the database goes away: terminated sessions, restarts under load, time-outs, older schemas, several hosts. */
+/* io/db when the database goes away: terminated sessions, restarts under load, time-outs, older schemas,
+ * several hosts. */
 #include "db_fixture.h"
 
 #include <dirent.h>
@@ -62,8 +63,8 @@ static void an_older_schema_is_named_and_waited_for(void **state UNUSED)
 
 /* ---- connections that go ---- */
 
-#define TERMINATE                                                                                                      \
-    "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'portico' AND"             \
+#define TERMINATE                                                                                            \
+    "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'portico' AND"   \
     " pid <> pg_backend_pid()"
 
 static void what_was_sent_is_uncertain_what_was_not_is_sent_later(void **state UNUSED)
@@ -111,7 +112,8 @@ static void a_silent_server_counts_as_lost(void **state UNUSED)
     DB_ADD(flying.unit, BUMP, DB_INT(1));
     sql("BEGIN; UPDATE counter SET n = n WHERE id = 1");
     op_run(&flying);
-    static const char waiting[] = "SELECT coalesce(max(pid), 0) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
+    static const char waiting[] =
+        "SELECT coalesce(max(pid), 0) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
     pid_t backend = 0;
     UNTIL(l, (backend = (pid_t)sql_int(waiting)) != 0);
     assert_int_equal(kill(backend, SIGSTOP), 0);
@@ -183,7 +185,8 @@ static void load_check(unsigned counts[4])
     struct err e = ERR_INIT;
     struct db_table rows;
     h2o_mem_init_pool(&pool);
-    assert_true(db_sync_query(admin_session(), &pool, "SELECT n FROM t WHERE who = 'load' ORDER BY n", NULL, 0, &rows, &e));
+    assert_true(db_sync_query(admin_session(), &pool, "SELECT n FROM t WHERE who = 'load' ORDER BY n", NULL,
+                              0, &rows, &e));
     unsigned char *there = base_zalloc(MAX_OPS);
     for (unsigned i = 0; i < rows.rows; i++) {
         int64_t n = strtoll(rows.cells[i].base, NULL, 10);
@@ -225,7 +228,8 @@ static void a_restart_under_load_loses_nothing(void **state UNUSED)
     load_until_stored(500);
     int fds = count_fds();
     admin_close();
-    static const char *const how[] = {"-m immediate -w restart", "-m fast -w restart", "-m immediate -w restart"};
+    static const char *const how[] = {"-m immediate -w restart", "-m fast -w restart",
+                                      "-m immediate -w restart"};
     for (size_t i = 0; i < COUNTOF(how); i++) {
         restart_under_load(how[i]);
         load_until_stored(500);
@@ -239,8 +243,8 @@ static void a_restart_under_load_loses_nothing(void **state UNUSED)
     load_check(counts);
     struct db_stats s = db_get_stats(loop_svc(load.loop)->db);
     assert_int_equal(s.uncertain, counts[FAILED_SENT]);
-    print_message("restarts: %u stored, %u failed unsent, %u uncertain\n", counts[STORED], counts[FAILED_UNSENT],
-                  counts[FAILED_SENT]);
+    print_message("restarts: %u stored, %u failed unsent, %u uncertain\n", counts[STORED],
+                  counts[FAILED_UNSENT], counts[FAILED_SENT]);
     stop(load.loop);
 }
 
@@ -295,8 +299,8 @@ static void one_connection_is_enough(void **state UNUSED)
 static void of_several_hosts_the_one_that_takes_writes_is_used(void **state UNUSED)
 {
     char url[1024];
-    snprintf(url, sizeof(url), "host=/nonexistent,%s/sock port=%s,%s user=portico dbname=portico", getenv("PG_DIR"),
-             getenv("PG_PORT"), getenv("PG_PORT"));
+    snprintf(url, sizeof(url), "host=/nonexistent,%s/sock port=%s,%s user=portico dbname=portico",
+             getenv("PG_DIR"), getenv("PG_PORT"), getenv("PG_PORT"));
     struct db_config cfg = db_fixture_config;
     cfg.url = url;
     sql("ALTER ROLE portico SET default_transaction_read_only = on");
@@ -332,8 +336,8 @@ static void throughput(void **state UNUSED)
     while (!load_is_over())
         load_step(false);
     struct db_stats s = db_get_stats(loop_svc(load.loop)->db);
-    print_message("throughput: %u inserts of %d clients in %" PRIu64 " ms, %.1f per commit\n", load.stored, SLOTS, took,
-                  (double)s.units / (double)s.commits);
+    print_message("throughput: %u inserts of %d clients in %" PRIu64 " ms, %.1f per commit\n", load.stored,
+                  SLOTS, took, (double)s.units / (double)s.commits);
     stop(load.loop);
 }
 
