@@ -8,7 +8,7 @@
 
 struct der der_of(iov_t bytes)
 {
-    const uint8_t *p = (const uint8_t *)bytes.base;
+    const uint8_t *p = (const uint8_t *)(bytes.base != NULL ? bytes.base : ""); /* NULL + 0 is undefined in C */
     return (struct der){p, p + bytes.len};
 }
 
