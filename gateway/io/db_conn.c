@@ -328,8 +328,8 @@ static int send_settings(const struct db_conn *c)
     snprintf(lock, sizeof(lock), "%ums", c->db->lock_timeout_ms);
     snprintf(statement, sizeof(statement), "%ums", c->db->statement_timeout_ms);
     const char *values[] = {lock, statement};
-    static const char sql[] = "SELECT set_config('lock_timeout', $1, false),"
-                              " set_config('statement_timeout', $2, false), " DB_SETTINGS;
+    static const char sql[] = DB_SETTINGS ", set_config('lock_timeout', $1, false),"
+                                          " set_config('statement_timeout', $2, false)";
     return PQsendQueryParams(c->pg, sql, COUNTOF(values), NULL, values, NULL, NULL, 0);
 }
 

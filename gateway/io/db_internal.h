@@ -178,9 +178,9 @@ void db_fault_set(struct db_fault *f, const struct db_stmt *s, const PGresult *r
 
 /* libpq's blocking connect with Portico's defaults. NULL and a reason on failure. */
 PGconn *db_url_connect(const char *url, const char *application, char reason[DB_REASON_BYTES]);
-/* What every session is set to, as the end of a SELECT list. READ COMMITTED is what the statements are written for. */
+/* What every session is set to. READ COMMITTED is what the statements are written for. */
 #define DB_SETTINGS                                                                                          \
-    "set_config('client_min_messages', 'warning', false), set_config('timezone', 'UTC', false),"             \
+    "SELECT set_config('client_min_messages', 'warning', false), set_config('timezone', 'UTC', false),"      \
     " set_config('bytea_output', 'hex', false),"                                                             \
     " set_config('default_transaction_isolation', 'read committed', false)"
 /* One line out of a libpq message. */

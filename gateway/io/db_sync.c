@@ -47,7 +47,7 @@ struct db_sync *db_sync_open(const char *url, struct err *e)
     struct db_sync *s = base_zalloc(sizeof(*s));
     s->pg = pg;
     PQsetNoticeReceiver(pg, on_notice, NULL);
-    if (db_sync_exec(s, "SELECT " DB_SETTINGS, e))
+    if (db_sync_exec(s, DB_SETTINGS, e))
         return s;
     db_sync_close(s);
     return NULL;

@@ -43,13 +43,27 @@ cleanup() {
     rm -rf "$PG_DIR"
 }
 
-# A port that nobody listens on: a search from a number that depends on the process.
+# A port that nobody listens on, below those that the kernel gives to clients: a search from a number that depends on
+# the process.
 free_port() {
-    p=$((20000 + $$ % 20000))
+    p=$((20000 + ($$ * 7 + $1 * 101) % 12000))
     while ss -Hltn "sport = :$p" 2>/dev/null | grep -q .; do
         p=$((p + 1))
     done
     echo "$p"
+}
+
+# Another test may take the port in the meantime.
+start_server() {
+    for try in 1 2 3 4 5; do
+        PG_PORT=$(free_port "$try")
+        echo "port = $PG_PORT" | as_server tee "$PG_DIR/data/port.conf" >/dev/null
+        if ctl -w start >/dev/null 2>&1; then
+            return
+        fi
+    done
+    cat "$PG_DIR/pg.log" >&2
+    return 1
 }
 
 start() {
@@ -61,19 +75,15 @@ start() {
         cat "$PG_DIR/initdb.log" >&2
         return 1
     }
-    PG_PORT=$(free_port)
     as_server openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=localhost -days 2 \
         -keyout "$PG_DIR/data/server.key" -out "$PG_DIR/data/server.crt" 2>/dev/null
     as_server tee -a "$PG_DIR/data/postgresql.conf" >/dev/null <<CONF
 listen_addresses = '127.0.0.1'
-port = $PG_PORT
+include = 'port.conf'
 unix_socket_directories = '$PG_DIR/sock'
 ssl = on
 CONF
-    ctl -w start >/dev/null || {
-        cat "$PG_DIR/pg.log" >&2
-        return 1
-    }
+    start_server
     (cd / && as_server "$BIN/createdb" -h "$PG_DIR/sock" -p "$PG_PORT" -U portico portico)
     PG_URL="postgresql:///portico?host=$PG_DIR/sock&port=$PG_PORT&user=portico"
     PG_TCP_URL="postgresql://portico@127.0.0.1:$PG_PORT/portico?sslmode=require"
