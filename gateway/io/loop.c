@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* h2o's event loop with monotonic timers, watches and messages. The evloop only waits: its max_wait comes from the
- * timer heap, and posted messages run after it returns, so no callback runs inside the call that registered it. */
+/* h2o's event loop with monotonic timers, watches and messages. The evloop only waits: its max_wait comes
+ * from the timer heap, and posted messages run after it returns, so no callback runs inside the call that
+ * registered it. */
 #include "io/loop.h"
 
 #include <assert.h>
@@ -134,7 +135,8 @@ void loop_timer_stop(struct loop_timer *t)
     heap_down(l, last->slot);
 }
 
-void loop_timer_start(struct loop *l, struct loop_timer *t, uint64_t in_ms, void (*fire)(struct loop_timer *t))
+void loop_timer_start(struct loop *l, struct loop_timer *t, uint64_t in_ms,
+                      void (*fire)(struct loop_timer *t))
 {
     loop_timer_stop(t);
     uint64_t now = clock_mono_ms();
@@ -169,8 +171,8 @@ void loop_post(struct loop *l, struct loop_msg *m)
     bool was_empty = l->inbox.head == NULL;
     *l->inbox.tail = m;
     l->inbox.tail = &m->next;
-    /* Under the lock, so that the loop cannot have run m and been freed before it is woken. Its own thread need not
-     * be: it looks into the inbox before it waits. */
+    /* Under the lock, so that the loop cannot have run m and been freed before it is woken. Its own thread
+     * need not be: it looks into the inbox before it waits. */
     if (was_empty && !pthread_equal(pthread_self(), l->thread))
         h2o_multithread_send_message(&l->receiver, NULL);
     pthread_mutex_unlock(&l->inbox.lock);
@@ -207,8 +209,8 @@ static void beat(struct loop *l)
 
 static int turn_wait_ms(struct loop *l, int max_wait_ms)
 {
-    /* A callback that h2o has queued (a write that is done at once, say) by a timer or message of the last turn: h2o runs
-     * it after the wait. */
+    /* A callback that h2o has queued (a write that is done at once, say) by a timer or message of the last
+     * turn: h2o runs it after the wait. */
     if (!inbox_is_empty(l) || l->ev->_pending_as_client != NULL || l->ev->_pending_as_server != NULL)
         return 0;
     int wait_ms = max_wait_ms < TURN_MAX_MS ? max_wait_ms : TURN_MAX_MS;
@@ -227,8 +229,8 @@ void loop_turn(struct loop *l, int max_wait_ms)
     beat(l);
     errno = 0;
     if (h2o_evloop_run(l->ev, wait_ms) != 0 && errno != EINTR) {
-        /* epoll itself failed: h2o has lost track of its sockets. Nothing is lost by ending here, all state is in
-         * the database. */
+        /* epoll itself failed: h2o has lost track of its sockets. Nothing is lost by ending here, all state
+         * is in the database. */
         log_error("loop.failed", KV_INT("loop", l->index), KV_STR("reason", strerror(errno)));
         abort();
     }
@@ -258,7 +260,7 @@ void loop_free(struct loop *l)
         run_messages(l);
     h2o_multithread_unregister_receiver(l->queue, &l->receiver);
     h2o_multithread_destroy_queue(l->queue);
-    h2o_evloop_run(l->ev, 0); /* frees what is closed */
+    h2o_evloop_run(l->ev, 0);  /* frees what is closed */
     h2o_evloop_destroy(l->ev); /* this h2o leaves the queue's struct and the epoll descriptor behind */
     pthread_mutex_destroy(&l->inbox.lock);
     free(l->heap.v);
@@ -288,7 +290,8 @@ static void on_writable(h2o_socket_t *sock, const char *err UNUSED)
         w->write_armed = false;
         return;
     }
-    /* h2o's write watch is one-shot and cannot be taken back: armed again first, because the callback may free w. */
+    /* h2o's write watch is one-shot and cannot be taken back: armed again first, because the callback may
+     * free w. */
     h2o_socket_notify_write(sock, on_writable);
     w->cb(w->arg, LOOP_WRITE);
 }
@@ -297,7 +300,8 @@ struct loop_watch *loop_watch_new(struct loop *l, int fd, int events, loop_watch
 {
     int own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
     if (own == -1) {
-        log_error("loop.watch", KV_INT("loop", l->index), KV_INT("fd", fd), KV_STR("reason", strerror(errno)));
+        log_error("loop.watch", KV_INT("loop", l->index), KV_INT("fd", fd),
+                  KV_STR("reason", strerror(errno)));
         return NULL;
     }
     struct loop_watch *w = base_zalloc(sizeof(*w));

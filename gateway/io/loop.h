@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One event loop per thread (h2o's evloop), with what every adapter needs of it: monotonic timers on an own heap
- * (h2o's follow the wall clock), watches on foreign descriptors, messages from other threads. Everything of a loop is
- * touched by its thread only, loop_post() excepted. */
+/* One event loop per thread (h2o's evloop), with what every adapter needs of it: monotonic timers on an own
+ * heap (h2o's follow the wall clock), watches on foreign descriptors, messages from other threads. Everything
+ * of a loop is touched by its thread only, loop_post() excepted. */
 #ifndef PORTICO_LOOP_H
 #define PORTICO_LOOP_H
 
@@ -38,8 +38,8 @@ struct loop_services *loop_svc(struct loop *l);
 void *loop_evloop(struct loop *l);
 /* Monotonic milliseconds, read at the call. */
 uint64_t loop_now_ms(const struct loop *l);
-/* Monotonic milliseconds when the loop last went to wait or came back (it beats at least once a second while nothing
- * hangs); any thread: for the watchdog. */
+/* Monotonic milliseconds when the loop last went to wait or came back (it beats at least once a second while
+ * nothing hangs); any thread: for the watchdog. */
 uint64_t loop_heartbeat_ms(const struct loop *l);
 
 /* Embedded in its owner; zero-initialised is idle. One shot. */
@@ -50,12 +50,13 @@ struct loop_timer {
     void (*fire)(struct loop_timer *t);
 };
 /* Starting a running timer moves it. fire runs on the loop, the timer already idle. */
-void loop_timer_start(struct loop *l, struct loop_timer *t, uint64_t in_ms, void (*fire)(struct loop_timer *t));
+void loop_timer_start(struct loop *l, struct loop_timer *t, uint64_t in_ms,
+                      void (*fire)(struct loop_timer *t));
 void loop_timer_stop(struct loop_timer *t);
 
-/* Watches a descriptor that somebody else owns (libpq's, curl's, unbound's): duplicates it, so that each side closes
- * its own. events/revents are a mask of LOOP_READ and LOOP_WRITE; level-triggered. Heap object; NULL (logged) when the
- * process has no descriptor left. */
+/* Watches a descriptor that somebody else owns (libpq's, curl's, unbound's): duplicates it, so that each side
+ * closes its own. events/revents are a mask of LOOP_READ and LOOP_WRITE; level-triggered. Heap object; NULL
+ * (logged) when the process has no descriptor left. */
 enum { LOOP_READ = 1, LOOP_WRITE = 2 };
 struct loop_watch;
 typedef void loop_watch_cb(void *arg, int revents);
@@ -64,8 +65,8 @@ void loop_watch_set(struct loop_watch *w, int events);
 /* Both may be called from inside the callback; none follows loop_watch_free(). NULL is fine. */
 void loop_watch_free(struct loop_watch *w);
 
-/* A message to a loop: embedded in a heap object that the receiver frees. Any thread may post; run() is called once on
- * l's thread, never from inside loop_post(), also when posted by l itself ("next turn"). */
+/* A message to a loop: embedded in a heap object that the receiver frees. Any thread may post; run() is
+ * called once on l's thread, never from inside loop_post(), also when posted by l itself ("next turn"). */
 struct loop_msg {
     struct loop_msg *next;
     void (*run)(struct loop_msg *m);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The server's life: sockets opened once, a context per loop, a drain that lets requests in flight finish, a stop that
- * leaves nothing behind. */
+/* The server's life: sockets opened once, a context per loop, a drain that lets requests in flight finish, a
+ * stop that leaves nothing behind. */
 #include "io/serve_internal.h"
 
 #include <assert.h>
@@ -29,8 +29,11 @@ static void configure(struct serve *s)
 static void listening_init(struct serve_listening *l, const struct serve_listener *from)
 {
     static const char prefix[] = "unix:";
-    *l = (struct serve_listening){.address = strdup(from->address), .port = from->port, .tls = from->tls,
-                                  .handler = from->handler, .fd = -1};
+    *l = (struct serve_listening){.address = strdup(from->address),
+                                  .port = from->port,
+                                  .tls = from->tls,
+                                  .handler = from->handler,
+                                  .fd = -1};
     if (strncmp(l->address, prefix, sizeof(prefix) - 1) == 0)
         l->unix_path = l->address + sizeof(prefix) - 1;
 }
@@ -130,7 +133,8 @@ void serve_stop(struct serve *s, struct loop *l)
     }
     loop_timer_stop(&sl->sweep);
     __atomic_store_n(&loop_svc(l)->serve, NULL, __ATOMIC_RELEASE);
-    h2o_timeout_unlink(&sl->ctx.http2._graceful_shutdown_timeout); /* h2o_context_dispose() aborts when it is linked */
+    h2o_timeout_unlink(
+        &sl->ctx.http2._graceful_shutdown_timeout); /* h2o_context_dispose() aborts when it is linked */
     h2o_context_dispose(&sl->ctx);
     loop_turn(l, 0); /* frees what is closed */
     free(sl->doors);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The HTTP(S) server: the only file that sees h2o_req_t. Listeners are opened once per address without SO_REUSEPORT and
- * dup'd per loop; TLS 1.2/1.3 with a certificate that can be replaced while running; limits from platform.md 1.3. */
+/* The HTTP(S) server: nothing outside io/serve sees h2o's requests. Listeners are opened once per address
+ * without SO_REUSEPORT and dup'd per loop; TLS 1.2/1.3 with a certificate that can be replaced while running;
+ * the limits that libh2o lacks. */
 #ifndef PORTICO_SERVE_H
 #define PORTICO_SERVE_H
 
@@ -9,14 +10,15 @@
 
 struct serve_req {
     struct loop *loop;
-    pool_t *pool;     /* the request's own; gone when the request is */
-    iov_t method;     /* upper case as sent */
-    iov_t path;       /* percent-decoded, dot segments removed, never empty; scheme and authority of an absolute-form
-                       * target stripped */
-    iov_t query;      /* without '?'; IOV_NULL if none */
-    iov_t authority;  /* Host or :authority */
-    iov_t body;       /* whole; empty if none */
-    iov_t peer;       /* numeric address of the connection's other end */
+    pool_t *pool; /* the request's own; gone when the request is */
+    iov_t method; /* upper case as sent */
+    /* Percent-decoded, dot segments removed, no control characters, never empty; scheme and authority of an
+     * absolute-form target stripped. */
+    iov_t path;
+    iov_t query;     /* without '?'; IOV_NULL if none */
+    iov_t authority; /* Host or :authority */
+    iov_t body;      /* whole; empty if none */
+    iov_t peer;      /* numeric address of the connection's other end */
     unsigned peer_port;
     bool tls;
     unsigned listener; /* index into serve_config.listeners */
@@ -32,12 +34,13 @@ struct serve_reply {
     const struct serve_header *headers;
     size_t n_headers;
     iov_t body; /* borrowed until serve_reply returns */
-    bool head_only; /* no body and no length: 204 and answers to HEAD. (A HEAD is never sent a body; without head_only it
-                     * is told its length.) */
+    /* No body and no length: 204 and answers to HEAD. (A HEAD is never sent a body; without head_only it is
+     * told its length.) */
+    bool head_only;
 };
 
-/* Runs on the loop for every request. It must lead to exactly one serve_reply on the same loop thread, now or later;
- * if the connection dies first, the gone callback runs and nothing may be sent. */
+/* Runs on the loop for every request. It must lead to exactly one serve_reply on the same loop thread, now or
+ * later; if the connection dies first, the gone callback runs and nothing may be sent. */
 typedef void serve_handler(struct serve_req *r);
 iov_t serve_header_get(const struct serve_req *r, const char *lower_name); /* first one; IOV_NULL if absent */
 /* cb(arg) when the request goes away, answered or not. At most one. */
@@ -52,7 +55,7 @@ bool serve_tls_replace(struct serve_tls *t, iov_t chain_pem, iov_t key_pem, stru
 void serve_tls_free(struct serve_tls *t);
 
 struct serve_listener {
-    const char *address;   /* numeric, or "unix:PATH" */
+    const char *address; /* numeric, or "unix:PATH" */
     unsigned port;
     struct serve_tls *tls; /* NULL: plain HTTP */
     serve_handler *handler;
@@ -76,8 +79,8 @@ void serve_start(struct serve *s, struct loop *l);
 void serve_drain(struct serve *s, struct loop *l);
 /* Connections still open on this loop; any thread while the loop lives. */
 unsigned serve_connections(struct serve *s, struct loop *l);
-/* After the drain (or without one), on each loop's thread, not from inside a callback: answers 503 to what is still
- * waiting, closes every connection, turns the loop until they are gone. */
+/* After the drain (or without one), on each loop's thread, not from inside a callback: answers 503 to what is
+ * still waiting, closes every connection, turns the loop until they are gone. */
 void serve_stop(struct serve *s, struct loop *l);
 void serve_free(struct serve *s);
 

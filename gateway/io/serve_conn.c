@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Connections: accepted a few at a time, counted per process and per address, ended when nothing is under way. h2o has
- * no limits of its own here, and its listeners would spin when the process runs out of descriptors. */
+/* Connections: accepted a few at a time, counted per process and per address, ended when nothing is under
+ * way. h2o has no limits of its own here, and its listeners would spin when the process runs out of
+ * descriptors. */
 #include "io/serve_internal.h"
 
 #include <arpa/inet.h>
@@ -35,7 +36,10 @@ static void on_sweep(struct loop_timer *t)
 
 void serve_conn_cut(struct serve_conn *c)
 {
-    shutdown(h2o_socket_get_fd(c->sock), SHUT_RDWR); /* h2o then sees an end of file and closes in its own time */
+    if (c->sock != NULL)
+        shutdown(h2o_socket_get_fd(c->sock), SHUT_RDWR); /* h2o sees an end of file and closes */
+    else
+        serve_linger_cut(c);
 }
 
 static int mark_reading(h2o_req_t *req, void *arg UNUSED)
@@ -46,7 +50,8 @@ static int mark_reading(h2o_req_t *req, void *arg UNUSED)
     return 0;
 }
 
-/* HTTP/2's own shutdown (GOAWAY) is not used: with it this h2o can spin forever (a CONTINUATION after the GOAWAY). */
+/* HTTP/2's own shutdown (GOAWAY) is not used: with it this h2o can spin forever (a CONTINUATION after the
+ * GOAWAY). */
 void serve_conn_close_idle(struct serve_loop *sl)
 {
     uint64_t now = loop_now_ms(sl->loop);
@@ -56,7 +61,8 @@ void serve_conn_close_idle(struct serve_loop *sl)
     sl->serve->conf.http2.callbacks.foreach_request(&sl->ctx, mark_reading, NULL);
     for (h2o_linklist_t *n = sl->connections.next; n != &sl->connections; n = n->next) {
         struct serve_conn *c = CONTAINER_OF(n, struct serve_conn, link);
-        if (!c->reading && c->active == 0 && (c->total != 0 || now - c->since_ms >= NEWCOMER_MS))
+        if (c->sock != NULL && !c->reading && c->active == 0 &&
+            (c->total != 0 || now - c->since_ms >= NEWCOMER_MS))
             shutdown(h2o_socket_get_fd(c->sock), SHUT_RD); /* what was written still goes out */
     }
 }
@@ -102,8 +108,8 @@ static void full(struct serve_loop *sl, const char *reason, const char *fix)
 {
     shut_for_a_moment(sl);
     if (may_say(sl, &sl->said_full_ms))
-        log_warn("serve.full", KV_INT("loop", loop_index(sl->loop)), KV_INT("connections", sl->serve->connections),
-                 KV_STR("reason", reason), KV_STR("fix", fix));
+        log_warn("serve.full", KV_INT("loop", loop_index(sl->loop)),
+                 KV_INT("connections", sl->serve->connections), KV_STR("reason", reason), KV_STR("fix", fix));
 }
 
 static void crowded(struct serve_loop *sl, const char *peer)
@@ -118,9 +124,8 @@ static void crowded(struct serve_loop *sl, const char *peer)
 
 /* ---- a connection ---- */
 
-static void on_close(void *arg)
+void serve_conn_forget(struct serve_conn *c)
 {
-    struct serve_conn *c = arg;
     struct serve_loop *sl = c->owner;
     h2o_linklist_unlink(&c->link);
     SSL_CTX_free(c->tls);
@@ -129,6 +134,14 @@ static void on_close(void *arg)
     atomic_fetch_sub(&sl->serve->connections, 1);
     atomic_fetch_sub(&sl->n_connections, 1);
     free(c);
+}
+
+static void on_close(void *arg)
+{
+    struct serve_conn *c = arg;
+    c->sock = NULL;
+    if (!serve_linger_begin(c))
+        serve_conn_forget(c);
 }
 
 /* False when the peer has gone already. */
@@ -162,7 +175,8 @@ static bool admit(struct serve_door *door, h2o_socket_t *sock)
     struct serve_loop *sl = door->owner;
     struct serve *s = sl->serve;
     struct serve_conn *c = base_zalloc(sizeof(*c));
-    *c = (struct serve_conn){.owner = sl, .sock = sock, .listener = door->listener, .since_ms = loop_now_ms(sl->loop)};
+    *c = (struct serve_conn){
+        .owner = sl, .sock = sock, .listener = door->listener, .since_ms = loop_now_ms(sl->loop)};
     bool known = know_peer(c);
     if (s->ips == NULL)
         c->key.bytes[0] = 0;

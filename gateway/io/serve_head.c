@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What h2o lets pass and RFC 9112 does not: two lengths, a length beside chunks, no Host or two, folded lines. A proxy
- * in front that reads such a head in another way could be made to mix up its clients' requests. Pure. */
+/* What h2o lets pass and RFC 9112 does not: two lengths, a length beside chunks, no Host or two, folded
+ * lines. A proxy in front that reads such a head in another way could be made to mix up its clients'
+ * requests. Pure. */
 #include "io/serve_internal.h"
 
 /* The next line without its end; false when there is none. */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the files of io/serve share. serve.c: opening, starting, draining, stopping. serve_listen.c: sockets.
- * serve_conn.c: connections and their limits. serve_ip.c: connections per address. serve_req.c: requests and replies.
- * serve_head.c: what a request's head may look like. serve_tls.c: certificates. */
+ * serve_conn.c: connections and their limits. serve_ip.c: connections per address. serve_linger.c: closing
+ * after a refusal. serve_req.c: requests and replies. serve_head.c: what a request's head may look like.
+ * serve_tls.c: certificates. */
 #ifndef PORTICO_SERVE_INTERNAL_H
 #define PORTICO_SERVE_INTERNAL_H
 
@@ -58,18 +59,19 @@ struct serve_loop {
     unsigned crowded; /* refused per address since that was last logged */
 };
 
-/* The key that connections are counted by: an IPv4 address, the first half of an IPv6 address (what one customer gets
- * at least). */
+/* The key that connections are counted by: an IPv4 address, the first half of an IPv6 address (what one
+ * customer gets at least). */
 struct serve_ip_key {
     uint8_t bytes[9]; /* 4 or 6, then the address; zero-padded. 0: not counted (UNIX sockets) */
 };
 
-/* Freed by its socket's on_close. */
+/* Lives as long as its socket, and while it lingers. */
 struct serve_conn {
     h2o_linklist_t link;
     struct serve_loop *owner;
-    h2o_socket_t *sock;
-    SSL_CTX *tls; /* a reference: the handshake begins after accept, the certificate may be replaced meanwhile */
+    h2o_socket_t *sock; /* NULL: closed, lingers */
+    /* A reference: the handshake begins after accept, the certificate may be replaced meanwhile. */
+    SSL_CTX *tls;
     unsigned listener;
     struct serve_ip_key key;
     char peer[INET6_ADDRSTRLEN];
@@ -79,6 +81,13 @@ struct serve_conn {
     unsigned total;   /* requests so far */
     unsigned dropped; /* requests that the client gave up before they were answered */
     bool reading;     /* scratch of serve_conn_close_idle() */
+    struct {
+        bool held;
+        int fd; /* if held: a duplicate of the socket's */
+        size_t left;
+        struct loop_watch *watch;
+        struct loop_timer end;
+    } linger;
 };
 
 /* ---- serve_listen.c ---- */
@@ -99,6 +108,15 @@ void serve_conn_doors_close(struct serve_loop *sl);
 /* Ends connections on which nothing is under way. */
 void serve_conn_close_idle(struct serve_loop *sl);
 void serve_conn_cut(struct serve_conn *c);
+/* Gives up its places in the counts and frees it. */
+void serve_conn_forget(struct serve_conn *c);
+
+/* ---- serve_linger.c ---- */
+/* A body was refused unread: when the socket is closed, the connection lingers. */
+void serve_linger_hold(struct serve_conn *c);
+/* The socket is closed. False: nothing was held, forget the connection. */
+bool serve_linger_begin(struct serve_conn *c) MUST_CHECK;
+void serve_linger_cut(struct serve_conn *c);
 
 /* ---- serve_req.c ---- */
 /* Installs the handler and the filter that turns h2o's own errors into problem documents. */
@@ -111,8 +129,8 @@ void serve_req_give_up(struct serve_loop *sl);
 /* ---- serve_head.c ---- */
 /* bytes begin with the head of an HTTP/1 request that h2o has accepted. NULL, or why it is refused. */
 const char *serve_head_fault(iov_t bytes, bool http_1_0);
-/* Origin-form: authority is IOV_NULL, path the target. Absolute-form: both, the path perhaps empty or without the
- * first '/'. False for anything else. */
+/* Origin-form: authority is IOV_NULL, path the target. Absolute-form: both, the path perhaps empty or without
+ * the first '/'. False for anything else. */
 bool serve_head_target(iov_t target, iov_t *authority_out, iov_t *path_out) MUST_CHECK;
 
 /* ---- serve_tls.c ---- */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Connections per address over all loops: a chained hash table under a lock that is taken once per connection and once
- * per close. It holds no more entries than there are connections. */
+/* Connections per address over all loops: a chained hash table under a lock that is taken once per connection
+ * and once per close. It holds no more entries than there are connections. */
 #include "io/serve_internal.h"
 
 #include <pthread.h>

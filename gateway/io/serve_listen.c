@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Listening sockets, TCP and UNIX. Opened without SO_REUSEPORT, so that a second daemon fails instead of taking half of
- * the connections; an error names the address and what to do about it. */
+/* Listening sockets, TCP and UNIX. Opened without SO_REUSEPORT, so that a second daemon fails instead of
+ * taking half of the connections; an error names the address and what to do about it. */
 #include "io/serve_internal.h"
 
 #include <arpa/inet.h>
@@ -22,7 +22,8 @@ struct where {
 static struct where where_of(const struct serve_listening *l)
 {
     struct where w;
-    snprintf(w.text, sizeof(w.text), strchr(l->address, ':') != NULL ? "[%s]:%u" : "%s:%u", l->address, l->port);
+    snprintf(w.text, sizeof(w.text), strchr(l->address, ':') != NULL ? "[%s]:%u" : "%s:%u", l->address,
+             l->port);
     return w;
 }
 
@@ -31,20 +32,27 @@ static bool bind_error(const struct serve_listening *l, int error, struct err *e
     struct where w = where_of(l);
     switch (error) {
     case EADDRINUSE:
-        return err_set(e, 0, "cannot listen on %s: the port is in use, perhaps by another porticod; stop what uses it "
-                             "(ss -ltnp 'sport = :%u' shows it) or configure another port", w.text, l->port);
+        return err_set(e, 0,
+                       "cannot listen on %s: the port is in use, perhaps by another porticod; stop what uses "
+                       "it (ss -ltnp shows it) or configure another port",
+                       w.text);
     case EACCES:
-        return err_set(e, 0, "cannot listen on %s: not permitted; ports below 1024 need root or "
-                             "CAP_NET_BIND_SERVICE (systemd: AmbientCapabilities=), or configure another port", w.text);
+        return err_set(e, 0,
+                       "cannot listen on %s: not permitted; ports below 1024 need root or "
+                       "CAP_NET_BIND_SERVICE (systemd: AmbientCapabilities=), or configure another port",
+                       w.text);
     case EADDRNOTAVAIL:
-        return err_set(e, 0, "cannot listen on %s: no interface of this machine has the address; 0.0.0.0 and :: stand "
-                             "for all of them", w.text);
+        return err_set(e, 0,
+                       "cannot listen on %s: no interface of this machine has the address; 0.0.0.0 and :: "
+                       "stand for all of them",
+                       w.text);
     default:
         return err_set(e, 0, "cannot listen on %s: %s", w.text, strerror(error));
     }
 }
 
-static bool tcp_address(const struct serve_listening *l, struct sockaddr_storage *ss, socklen_t *len_out, struct err *e)
+static bool tcp_address(const struct serve_listening *l, struct sockaddr_storage *ss, socklen_t *len_out,
+                        struct err *e)
 {
     struct sockaddr_in *v4 = (struct sockaddr_in *)ss;
     struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)ss;
@@ -63,8 +71,10 @@ static bool tcp_address(const struct serve_listening *l, struct sockaddr_storage
         *len_out = sizeof(*v6);
         return true;
     }
-    return err_set(e, 0, "cannot listen on \"%.200s\": it must be a numeric address such as 0.0.0.0, :: or 127.0.0.1, or "
-                         "unix:PATH", l->address);
+    return err_set(e, 0,
+                   "cannot listen on \"%.200s\": it must be a numeric address such as 0.0.0.0, :: or "
+                   "127.0.0.1, or unix:PATH",
+                   l->address);
 }
 
 static bool tcp_open(struct serve_listening *l, struct err *e)
@@ -89,27 +99,34 @@ static bool tcp_open(struct serve_listening *l, struct err *e)
 
 /* ---- UNIX sockets ---- */
 
-/* A socket file that nobody listens behind is what a killed daemon leaves: it is replaced. Anything else is not ours. */
+/* A socket file that nobody listens behind is what a killed daemon leaves: it is replaced. Anything else is
+ * not ours. */
 static bool clear_stale(const char *path, const struct sockaddr_un *sun, struct err *e)
 {
     struct stat st;
     if (lstat(path, &st) != 0)
         return errno == ENOENT || err_set(e, 0, "cannot listen on unix:%s: %s", path, strerror(errno));
     if (!S_ISSOCK(st.st_mode))
-        return err_set(e, 0, "cannot listen on unix:%s: a file that is not a socket is in the way; move it or configure "
-                             "another path", path);
+        return err_set(e, 0,
+                       "cannot listen on unix:%s: a file that is not a socket is in the way; move it or "
+                       "configure another path",
+                       path);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    bool alive = fd != -1 && (connect(fd, (const struct sockaddr *)sun, sizeof(*sun)) == 0 || errno != ECONNREFUSED);
+    bool alive = fd != -1 &&
+                 (connect(fd, (const struct sockaddr *)sun, sizeof(*sun)) == 0 || errno != ECONNREFUSED);
     int error = errno;
     if (fd != -1)
         close(fd);
     if (fd == -1)
         return err_set(e, 0, "cannot listen on unix:%s: %s", path, strerror(error));
     if (alive)
-        return err_set(e, 0, "cannot listen on unix:%s: another process listens there, perhaps another porticod; stop it "
-                             "or configure another path", path);
+        return err_set(e, 0,
+                       "cannot listen on unix:%s: another process listens there, perhaps another porticod; "
+                       "stop it or configure another path",
+                       path);
     if (unlink(path) != 0 && errno != ENOENT)
-        return err_set(e, 0, "cannot listen on unix:%s: the stale socket cannot be removed: %s", path, strerror(errno));
+        return err_set(e, 0, "cannot listen on unix:%s: the stale socket cannot be removed: %s", path,
+                       strerror(errno));
     return true;
 }
 
@@ -126,8 +143,10 @@ static bool unix_open(struct serve_listening *l, struct err *e)
     if (!clear_stale(path, &sun, e))
         return false;
     l->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    /* The mode that the file is born with is at most this, whatever the umask; chmod then adds what a umask took. */
-    bool bound = l->fd != -1 && fchmod(l->fd, UNIX_MODE) == 0 && bind(l->fd, (struct sockaddr *)&sun, sizeof(sun)) == 0;
+    /* The mode that the file is born with is at most this, whatever the umask; chmod then adds what a umask
+     * took. */
+    bool bound = l->fd != -1 && fchmod(l->fd, UNIX_MODE) == 0 &&
+                 bind(l->fd, (struct sockaddr *)&sun, sizeof(sun)) == 0;
     if (!bound || chmod(path, UNIX_MODE) != 0 || listen(l->fd, BACKLOG) != 0 || lstat(path, &st) != 0) {
         err_set(e, 0, "cannot listen on unix:%s: %s", path, strerror(errno));
         if (bound)

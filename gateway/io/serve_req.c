@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Requests and replies: the view of h2o_req_t that handlers get, what is refused before they see it, and problem
- * documents in place of h2o's own errors. */
+/* Requests and replies: the view of h2o_req_t that handlers get, what is refused before they see it, and
+ * problem documents in place of h2o's own errors. */
 #include "io/serve_internal.h"
 
 #include <assert.h>
@@ -8,7 +8,7 @@
 #include "base/log.h"
 
 #define HEADERS_MAX 100 /* what h2o allows in HTTP/1; in HTTP/2 it has no limit */
-#define DROPS_MAX 100   /* HTTP/2 rapid reset (CVE-2023-44487): this many requests given up end a connection */
+#define DROPS_MAX 100 /* HTTP/2 rapid reset (CVE-2023-44487): this many requests given up end a connection */
 
 /* A request that a handler has; shared with the request's pool, gone with it. */
 struct serve_held {
@@ -24,6 +24,11 @@ struct serve_held {
 static struct serve_loop *loop_of(const h2o_req_t *req)
 {
     return CONTAINER_OF(req->conn->ctx, struct serve_loop, ctx);
+}
+
+static struct serve_conn *conn_of(const h2o_req_t *req)
+{
+    return req->conn->callbacks->get_socket(req->conn)->on_close.data;
 }
 
 static struct serve_held *held_of(const struct serve_req *r)
@@ -49,14 +54,40 @@ static const struct {
     int status;
     const char *text;
 } reasons[] = {
-    {200, "OK"}, {201, "Created"}, {202, "Accepted"}, {204, "No Content"}, {301, "Moved Permanently"}, {302, "Found"},
-    {303, "See Other"}, {304, "Not Modified"}, {307, "Temporary Redirect"}, {308, "Permanent Redirect"},
-    {400, "Bad Request"}, {401, "Unauthorized"}, {403, "Forbidden"}, {404, "Not Found"}, {405, "Method Not Allowed"},
-    {406, "Not Acceptable"}, {408, "Request Timeout"}, {409, "Conflict"}, {410, "Gone"}, {411, "Length Required"},
-    {412, "Precondition Failed"}, {413, "Content Too Large"}, {414, "URI Too Long"}, {415, "Unsupported Media Type"},
-    {417, "Expectation Failed"}, {421, "Misdirected Request"}, {422, "Unprocessable Content"},
-    {428, "Precondition Required"}, {429, "Too Many Requests"}, {431, "Request Header Fields Too Large"},
-    {500, "Internal Server Error"}, {501, "Not Implemented"}, {502, "Bad Gateway"}, {503, "Service Unavailable"},
+    {200, "OK"},
+    {201, "Created"},
+    {202, "Accepted"},
+    {204, "No Content"},
+    {301, "Moved Permanently"},
+    {302, "Found"},
+    {303, "See Other"},
+    {304, "Not Modified"},
+    {307, "Temporary Redirect"},
+    {308, "Permanent Redirect"},
+    {400, "Bad Request"},
+    {401, "Unauthorized"},
+    {403, "Forbidden"},
+    {404, "Not Found"},
+    {405, "Method Not Allowed"},
+    {406, "Not Acceptable"},
+    {408, "Request Timeout"},
+    {409, "Conflict"},
+    {410, "Gone"},
+    {411, "Length Required"},
+    {412, "Precondition Failed"},
+    {413, "Content Too Large"},
+    {414, "URI Too Long"},
+    {415, "Unsupported Media Type"},
+    {417, "Expectation Failed"},
+    {421, "Misdirected Request"},
+    {422, "Unprocessable Content"},
+    {428, "Precondition Required"},
+    {429, "Too Many Requests"},
+    {431, "Request Header Fields Too Large"},
+    {500, "Internal Server Error"},
+    {501, "Not Implemented"},
+    {502, "Bad Gateway"},
+    {503, "Service Unavailable"},
     {504, "Gateway Timeout"},
 };
 
@@ -91,7 +122,8 @@ static void add_headers(h2o_req_t *req, const struct serve_reply *reply)
         /* HTTP/2 sends the name in lower case, HTTP/1 as it is written. */
         iov_t name = iov_dup(&req->pool, iov_of(h->name)), value = iov_dup(&req->pool, h->value);
         h2o_strtolower(name.base, name.len);
-        h2o_add_header_by_str(&req->pool, &req->res.headers, name.base, name.len, 1, h->name, value.base, value.len);
+        h2o_add_header_by_str(&req->pool, &req->res.headers, name.base, name.len, 1, h->name, value.base,
+                              value.len);
     }
 }
 
@@ -134,7 +166,9 @@ static void refuse(struct serve_held *h, int status, const char *detail)
 {
     static const struct serve_header headers[] = {{"Content-Type", {H2O_STRLIT("application/problem+json")}},
                                                   {"Cache-Control", {H2O_STRLIT("no-store")}}};
-    struct serve_reply reply = {.status = status, .headers = headers, .n_headers = COUNTOF(headers),
+    struct serve_reply reply = {.status = status,
+                                .headers = headers,
+                                .n_headers = COUNTOF(headers),
                                 .body = problem(&h->req->pool, status, detail)};
     h->req->http1_is_persistent = 0; /* where this request ends may be a matter of opinion */
     serve_reply(&h->pub, &reply);
@@ -165,7 +199,8 @@ static const char *detail_of(const h2o_req_t *req)
     case 417:
         return "the only expectation that is understood is 100-continue";
     default:
-        return "the request is not HTTP as RFC 9112 describes it: its transfer encoding, its length or a header is malformed";
+        return "the request is not HTTP as RFC 9112 describes it: its transfer encoding, its length or a "
+               "header is malformed";
     }
 }
 
@@ -177,8 +212,11 @@ static void on_setup_ostream(h2o_filter_t *self UNUSED, h2o_req_t *req, h2o_ostr
         r->body = problem(&req->pool, req->res.status, detail_of(req));
         req->res.reason = reason_of(req->res.status);
         req->res.content_length = r->body.len;
-        h2o_set_header(&req->pool, &req->res.headers, H2O_TOKEN_CONTENT_TYPE, H2O_STRLIT("application/problem+json"), 1);
+        h2o_set_header(&req->pool, &req->res.headers, H2O_TOKEN_CONTENT_TYPE,
+                       H2O_STRLIT("application/problem+json"), 1);
         slot = &r->super.next;
+        if (req->res.status == 413)
+            serve_linger_hold(conn_of(req));
     }
     h2o_setup_next_ostream(req, slot);
 }
@@ -211,7 +249,8 @@ static bool read_target(struct serve_req *r, h2o_req_t *req)
         return false;
     r->path = req->path_normalized;
     r->authority = req->input.authority;
-    if (r->authority.base == req->hostconf->authority.hostport.base) /* h2o puts its own where there is none */
+    if (r->authority.base ==
+        req->hostconf->authority.hostport.base) /* h2o puts its own where there is none */
         r->authority = IOV_NULL;
     if (authority.base != NULL) {
         r->authority = authority;
@@ -243,7 +282,7 @@ static void process(struct serve_held *h)
 
 static int on_req(h2o_handler_t *self UNUSED, h2o_req_t *req)
 {
-    struct serve_conn *c = req->conn->callbacks->get_socket(req->conn)->on_close.data;
+    struct serve_conn *c = conn_of(req);
     struct serve_held *h = h2o_mem_alloc_shared(&req->pool, sizeof(*h), on_dispose);
     memset(h, 0, sizeof(*h));
     h->req = req;
@@ -305,7 +344,7 @@ static int cut_slow_body(h2o_req_t *req, void *arg)
     const struct timeval *t = &req->timestamps.request_begin_at;
     int64_t age_ms = (int64_t)(s->now.tv_sec - t->tv_sec) * 1000 + (s->now.tv_usec - t->tv_usec) / 1000;
     if (req->pathconf == NULL && t->tv_sec != 0 && age_ms > s->limit_ms)
-        serve_conn_cut(req->conn->callbacks->get_socket(req->conn)->on_close.data);
+        serve_conn_cut(conn_of(req));
     return 0;
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Certificates in use. A replacement is a new SSL_CTX: connections keep the one they began with, new ones take the
- * current one under a lock. TLS 1.2 and 1.3, forward secrecy and AEAD only. */
+/* Certificates in use. A replacement is a new SSL_CTX: connections keep the one they began with, new ones
+ * take the current one under a lock. TLS 1.2 and 1.3, forward secrecy and AEAD only. */
 #include "io/serve_internal.h"
 
 #include <pthread.h>
@@ -20,13 +20,14 @@ struct serve_tls {
 static const unsigned char offer_h1[] = "\x08http/1.1";
 static const unsigned char offer_h2[] = "\x02h2\x08http/1.1";
 
-static int on_alpn(SSL *ssl UNUSED, const unsigned char **out, unsigned char *out_len, const unsigned char *in,
-                   unsigned in_len, void *http2)
+static int on_alpn(SSL *ssl UNUSED, const unsigned char **out, unsigned char *out_len,
+                   const unsigned char *in, unsigned in_len, void *http2)
 {
     unsigned char *chosen;
     const unsigned char *offer = http2 != NULL ? offer_h2 : offer_h1;
     unsigned len = (unsigned)(http2 != NULL ? sizeof(offer_h2) : sizeof(offer_h1)) - 1;
-    /* RFC 7301 3.2: a client that speaks none of ours must learn it, or it would take our HTTP for its protocol. */
+    /* RFC 7301 3.2: a client that speaks none of ours must learn it, or it would take our HTTP for its
+     * protocol. */
     if (SSL_select_next_proto(&chosen, out_len, offer, len, in, in_len) != OPENSSL_NPN_NEGOTIATED)
         return SSL_TLSEXT_ERR_ALERT_FATAL;
     *out = chosen;
@@ -65,7 +66,8 @@ static bool use_chain(SSL_CTX *ctx, iov_t pem, struct err *e)
         if (ok)
             continue;
         X509_free(cert);
-        fail_ossl(e, "a certificate of the TLS chain cannot be used (a key of this type or size is not allowed)");
+        fail_ossl(
+            e, "a certificate of the TLS chain cannot be used (a key of this type or size is not allowed)");
     }
     if (ok && ERR_GET_REASON(ERR_peek_last_error()) != PEM_R_NO_START_LINE)
         ok = fail_ossl(e, "the TLS certificate file has a broken certificate after the first");
@@ -107,7 +109,8 @@ static SSL_CTX *ctx_new(iov_t chain_pem, iov_t key_pem, bool http2, struct err *
     if (!ok) {
         fail_ossl(e, "TLS cannot be set up");
     } else {
-        SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE);
+        SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
+                                     SSL_OP_CIPHER_SERVER_PREFERENCE);
         SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS);
         /* Tickets need no memory here; a cache of sessions would. */
         SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);

@@ -10,8 +10,8 @@ static void set_over(struct task *t)
     __atomic_store_n(&t->over, true, __ATOMIC_RELAXED);
 }
 
-void task_init(struct task *t, struct loop *l, const char *id, void (*on_fail)(struct task *, const struct err *),
-               void (*on_free)(struct task *))
+void task_init(struct task *t, struct loop *l, const char *id,
+               void (*on_fail)(struct task *, const struct err *), void (*on_free)(struct task *))
 {
     memset(t, 0, sizeof(*t));
     t->loop = l;

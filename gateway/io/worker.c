@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The pool of CPU threads: one bounded queue under one lock, results go home as loop messages. The only locks of the
- * program beside io/loop's inbox. */
+/* The pool of CPU threads: one bounded queue under one lock, results go home as loop messages. The only locks
+ * of the program beside io/loop's inbox. */
 #include "io/worker.h"
 
 #include <assert.h>
@@ -54,8 +54,8 @@ static void *work(void *arg)
     struct worker_job *j;
     while ((j = take()) != NULL) {
         struct loop *home = j->task->loop;
-        /* Nobody waits for a task that is over: its job only goes home to be freed. Not exact and need not be, so a
-         * relaxed look at what the loop writes is enough. */
+        /* Nobody waits for a task that is over: its job only goes home to be freed. Not exact and need not
+         * be, so a relaxed look at what the loop writes is enough. */
         if (!__atomic_load_n(&j->task->over, __ATOMIC_RELAXED))
             j->run(j);
         loop_post(home, &j->msg); /* j is the loop's from here on */

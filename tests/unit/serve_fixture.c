@@ -41,10 +41,12 @@ static void echo(struct serve_req *r)
     struct sbuf b;
     iov_t x = serve_header_get(r, "x-test"), none = serve_header_get(r, "x-none");
     sbuf_init(&b, r->pool);
-    sbuf_printf(&b, "method=%.*s\npath=%.*s\n", (int)r->method.len, r->method.base, (int)r->path.len, r->path.base);
+    sbuf_printf(&b, "method=%.*s\npath=%.*s\n", (int)r->method.len, r->method.base, (int)r->path.len,
+                r->path.base);
     sbuf_printf(&b, "query=%.*s%s\n", (int)r->query.len, r->query.base != NULL ? r->query.base : "",
                 r->query.base != NULL ? "" : "(none)");
-    sbuf_printf(&b, "authority=%.*s%s\n", (int)r->authority.len, r->authority.base != NULL ? r->authority.base : "",
+    sbuf_printf(&b, "authority=%.*s%s\n", (int)r->authority.len,
+                r->authority.base != NULL ? r->authority.base : "",
                 r->authority.base != NULL ? "" : "(none)");
     sbuf_printf(&b, "peer=%.*s\ntls=%d\nlistener=%u\n", (int)r->peer.len, r->peer.base, r->tls, r->listener);
     sbuf_printf(&b, "x-test=%.*s\nx-none=%s\nbody=", (int)x.len, x.base != NULL ? x.base : "",
@@ -143,8 +145,8 @@ void server_init(struct server *s)
 {
     memset(s, 0, sizeof(*s));
     s->listener[0] = (struct serve_listener){.address = "127.0.0.1", .handler = handler};
-    s->cfg = (struct serve_config){.n_listeners = 1, .body_max = 65536, .connections_max = 500,
-                                   .request_timeout_ms = 10000};
+    s->cfg = (struct serve_config){
+        .n_listeners = 1, .body_max = 65536, .connections_max = 500, .request_timeout_ms = 10000};
 }
 
 struct seat {
@@ -164,7 +166,7 @@ static void *loop_main(void *arg)
     loop_run(l);
     serve_stop(s->serve, l);
     if (serve_connections(s->serve, l) != 0)
-        abort(); /* not cmocka's assert: this is another thread */
+        abort();                       /* not cmocka's assert: this is another thread */
     pthread_barrier_wait(&s->barrier); /* nobody asks this loop for anything any more */
     loop_free(l);
     return NULL;
@@ -303,7 +305,8 @@ struct client *client_tls(SSL_CTX *ctx, unsigned port, const char *alpn)
 void client_send(struct client *c, const char *bytes, size_t len)
 {
     while (len != 0) {
-        ssize_t n = c->ssl != NULL ? SSL_write(c->ssl, bytes, (int)len) : send(c->fd, bytes, len, MSG_NOSIGNAL);
+        ssize_t n = c->ssl != NULL ? SSL_write(c->ssl, bytes, (int)len)
+                                   : send(c->fd, bytes, len, MSG_NOSIGNAL);
         if (n <= 0)
             return; /* the server may close at any time; what it answered is read next */
         bytes += n;
@@ -320,7 +323,8 @@ bool client_fill(struct client *c)
 {
     size_t room = sizeof(c->in) - c->len;
     assert_true(room != 0);
-    ssize_t n = c->ssl != NULL ? SSL_read(c->ssl, c->in + c->len, (int)room) : recv(c->fd, c->in + c->len, room, 0);
+    ssize_t n = c->ssl != NULL ? SSL_read(c->ssl, c->in + c->len, (int)room)
+                               : recv(c->fd, c->in + c->len, room, 0);
     if (n < 0 && c->ssl == NULL)
         assert_true(errno != EAGAIN); /* SO_RCVTIMEO */
     c->len += n > 0 ? (size_t)n : 0;
@@ -387,6 +391,13 @@ void client_free(struct client *c)
     SSL_free(c->ssl);
     close(c->fd);
     free(c);
+}
+
+bool nobody_listens(unsigned port)
+{
+    struct client *c = client_at("127.0.0.1", port);
+    client_free(c);
+    return c == NULL;
 }
 
 bool head_has(const struct reply *r, const char *line_start)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A real server of io/serve on loop threads, and a small client that writes whatever bytes a test wants, in the clear or
- * in TLS. For test_serve*.c. */
+/* A real server of io/serve on loop threads, and a small client that writes whatever bytes a test wants, in
+ * the clear or in TLS. For test_serve*.c. */
 #ifndef PORTICO_TESTS_SERVE_FIXTURE_H
 #define PORTICO_TESTS_SERVE_FIXTURE_H
 
@@ -37,13 +37,13 @@ unsigned server_port(const struct server *s);
 void server_drain(struct server *s);
 unsigned server_connections(struct server *s);
 /* Waits for a condition that threads bring about; fails the test when it does not come. */
-#define WAIT_UNTIL(cond)                                                                                               \
-    do {                                                                                                               \
-        uint64_t until_ = fixture_now_ms() + 20000;                                                                    \
-        while (!(cond)) {                                                                                              \
-            assert_true(fixture_now_ms() < until_);                                                                    \
-            fixture_yield();                                                                                           \
-        }                                                                                                              \
+#define WAIT_UNTIL(cond)                                                                                     \
+    do {                                                                                                     \
+        uint64_t until_ = fixture_now_ms() + 20000;                                                          \
+        while (!(cond)) {                                                                                    \
+            assert_true(fixture_now_ms() < until_);                                                          \
+            fixture_yield();                                                                                 \
+        }                                                                                                    \
     } while (0)
 uint64_t fixture_now_ms(void);
 void fixture_yield(void);
@@ -86,6 +86,7 @@ void client_expect(struct client *c, const char *request, int status, struct rep
 /* Reads to the end. */
 bool client_closed(struct client *c);
 void client_free(struct client *c);
+bool nobody_listens(unsigned port);
 bool head_has(const struct reply *r, const char *line_start);
 /* On a connection of its own: the server still works. */
 void expect_alive(const struct server *s);

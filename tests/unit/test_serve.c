@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* io/serve over real sockets: what handlers see, what clients get, listeners, limits, TLS, drain and stop. What hostile
- * clients do is in test_serve_abuse.c. */
+/* io/serve over real sockets: what handlers see, what clients get, listeners, limits, TLS, drain and stop.
+ * What hostile clients do is in test_serve_abuse.c. */
 #include "serve_fixture.h"
 
 #include <fcntl.h>
@@ -36,22 +36,33 @@ static void a_request_is_seen_as_it_was_sent(void **state UNUSED)
         const char *request, *want;
     } cases[] = {
         {"GET /echo HTTP/1.1\r\nHost: h:1\r\nX-Test: v\r\n\r\n",
-         "method=GET\npath=/echo\nquery=(none)\nauthority=h:1\npeer=127.0.0.1\ntls=0\nlistener=0\nx-test=v\nx-none=(none)\nbody="},
+         "method=GET\npath=/"
+         "echo\nquery=(none)\nauthority=h:1\npeer=127.0.0.1\ntls=0\nlistener=0\nx-test=v\nx-none=(none)"
+         "\nbody="},
         {"POST /echo?a=%41&b HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nx-test: 2\r\n\r\nabcde",
-         "method=POST\npath=/echo\nquery=a=%41&b\nauthority=h\npeer=127.0.0.1\ntls=0\nlistener=0\nx-test=2\nx-none=(none)\n"
+         "method=POST\npath=/"
+         "echo\nquery=a=%41&b\nauthority=h\npeer=127.0.0.1\ntls=0\nlistener=0\nx-test=2\nx-none=(none)\n"
          "body=abcde"},
-        {"POST /echo? HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n0\r\n\r\n",
-         "method=POST\npath=/echo\nquery=\nauthority=h\npeer=127.0.0.1\ntls=0\nlistener=0\nx-test=\nx-none=(none)\nbody=abcde"},
+        {"POST /echo? HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: "
+         "chunked\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n0\r\n\r\n",
+         "method=POST\npath=/"
+         "echo\nquery=\nauthority=h\npeer=127.0.0.1\ntls=0\nlistener=0\nx-test=\nx-none=(none)\nbody=abcde"},
         {"GET /%65cho HTTP/1.1\r\nHost: h\r\n\r\n",
-         "method=GET\npath=/echo\nquery=(none)\nauthority=h\npeer=127.0.0.1\ntls=0\nlistener=0\nx-test=\nx-none=(none)\nbody="},
+         "method=GET\npath=/"
+         "echo\nquery=(none)\nauthority=h\npeer=127.0.0.1\ntls=0\nlistener=0\nx-test=\nx-none=(none)\nbody="},
         {"GET /x/../%2e/./echo HTTP/1.1\r\nHost: h\r\n\r\n",
-         "method=GET\npath=/echo\nquery=(none)\nauthority=h\npeer=127.0.0.1\ntls=0\nlistener=0\nx-test=\nx-none=(none)\nbody="},
+         "method=GET\npath=/"
+         "echo\nquery=(none)\nauthority=h\npeer=127.0.0.1\ntls=0\nlistener=0\nx-test=\nx-none=(none)\nbody="},
         {"GET http://other:81/echo?q HTTP/1.1\r\nHost: h\r\n\r\n",
-         "method=GET\npath=/echo\nquery=q\nauthority=other:81\npeer=127.0.0.1\ntls=0\nlistener=0\nx-test=\nx-none=(none)\nbody="},
+         "method=GET\npath=/"
+         "echo\nquery=q\nauthority=other:81\npeer=127.0.0.1\ntls=0\nlistener=0\nx-test=\nx-none=(none)"
+         "\nbody="},
         {"GET HTTPS://o/x/%2e./echo HTTP/1.1\r\nHost: h\r\n\r\n",
-         "method=GET\npath=/echo\nquery=(none)\nauthority=o\npeer=127.0.0.1\ntls=0\nlistener=0\nx-test=\nx-none=(none)\nbody="},
+         "method=GET\npath=/"
+         "echo\nquery=(none)\nauthority=o\npeer=127.0.0.1\ntls=0\nlistener=0\nx-test=\nx-none=(none)\nbody="},
         {"\r\nGET /echo HTTP/1.1\r\nhost:\r\n\r\n",
-         "method=GET\npath=/echo\nquery=(none)\nauthority=\npeer=127.0.0.1\ntls=0\nlistener=0\nx-test=\nx-none=(none)\nbody="},
+         "method=GET\npath=/"
+         "echo\nquery=(none)\nauthority=\npeer=127.0.0.1\ntls=0\nlistener=0\nx-test=\nx-none=(none)\nbody="},
     };
     struct client *c = client_tcp(server_port(&server));
     for (size_t i = 0; i < COUNTOF(cases); i++) { /* all on one connection */
@@ -103,8 +114,9 @@ static void pipelined_requests_are_answered_in_order(void **state UNUSED)
     struct client *c = client_tcp(server_port(&server));
     struct reply r;
     for (int i = 0; i < 20; i++)
-        client_puts(c, i % 2 ? "GET /later HTTP/1.1\r\nHost: h\r\n\r\n" : "POST /created HTTP/1.1\r\nHost: h\r\n"
-                                                                          "Content-Length: 3\r\n\r\nabc");
+        client_puts(c, i % 2 ? "GET /later HTTP/1.1\r\nHost: h\r\n\r\n"
+                             : "POST /created HTTP/1.1\r\nHost: h\r\n"
+                               "Content-Length: 3\r\n\r\nabc");
     for (int i = 0; i < 20; i++) {
         assert_true(client_reply(c, &r, false));
         assert_string_equal(r.body, i % 2 ? "later" : "created");
@@ -131,7 +143,8 @@ static void a_long_body_arrives_whole(void **state UNUSED)
     client_free(c);
 }
 
-/* A reply from a timer or message, after the loop's wait: what h2o does next must not wait for the next event. */
+/* A reply from a timer or message, after the loop's wait: what h2o does next must not wait for the next
+ * event. */
 static void close_after_a_late_reply_is_prompt(void **state UNUSED)
 {
     uint64_t before = fixture_now_ms();
@@ -148,7 +161,8 @@ static void expect_continue_is_answered(void **state UNUSED)
 {
     struct client *c = client_tcp(server_port(&server));
     struct reply r;
-    client_expect(c, "POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n", 100, NULL);
+    client_expect(c, "POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n",
+                  100, NULL);
     client_expect(c, "abc", 200, &r);
     assert_non_null(strstr(r.body, "body=abc"));
     client_free(c);
@@ -197,6 +211,47 @@ static void an_oversized_body_is_a_problem_document(void **state UNUSED)
     client_free(c);
     free(big);
     expect_alive(&server);
+}
+
+/* The client is still sending when it is refused: a reset would end it before it looks for an answer. */
+static void a_refusal_is_read_by_a_client_that_still_sends(void **state UNUSED)
+{
+    static const char request[] = "POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 4000000\r\n\r\n";
+    enum { MUCH = 4000000 };
+    char *big = base_zalloc(MUCH);
+    memset(big, 'a', MUCH);
+    for (int i = 0; i < 20; i++) {
+        struct client *c = client_tcp(server_port(&server));
+        struct reply r;
+        client_puts(c, request);
+        for (size_t sent = 0; sent < MUCH;) { /* all is taken: many clients look for an answer only then */
+            ssize_t n = send(c->fd, big + sent, MUCH - sent, MSG_NOSIGNAL);
+            assert_true(n > 0);
+            sent += (size_t)n;
+        }
+        assert_true(client_reply(c, &r, false));
+        assert_int_equal(r.status, 413);
+        assert_true(client_closed(c));
+        client_free(c);
+    }
+    free(big);
+    WAIT_UNTIL(server_connections(&server) == 0); /* they count until they are gone */
+    struct client *silent = client_tcp(server_port(&server));
+    client_expect(silent, request, 413, NULL);
+    WAIT_UNTIL(server_connections(&server) == 0); /* one that neither sends nor closes */
+    client_free(silent);
+}
+
+static void a_stop_does_not_wait_for_what_lingers(void **state UNUSED)
+{
+    server_init(&server);
+    server_start(&server);
+    struct client *c = client_tcp(server_port(&server));
+    client_expect(c, "POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 4000000\r\n\r\n", 413, NULL);
+    uint64_t before = fixture_now_ms();
+    server_stop(&server, SERVER_STOP);
+    assert_true(fixture_now_ms() - before < 1500);
+    client_free(c);
 }
 
 static void connections_per_process_wait_their_turn(void **state UNUSED)
@@ -253,7 +308,8 @@ static void descriptors_run_out_and_come_back(void **state UNUSED)
     small = before;
     small.rlim_cur = (rlim_t)fd + 1;
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &small), 0);
-    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)server_port(&server)),
+    struct sockaddr_in to = {.sin_family = AF_INET,
+                             .sin_port = htons((uint16_t)server_port(&server)),
                              .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
     for (int i = 0; i < 3; i++) /* those that are connected are served meanwhile */
@@ -271,7 +327,9 @@ static void slow_and_silent_clients_are_closed(void **state UNUSED)
     server.cfg.request_timeout_ms = 200;
     server_start(&server);
     static const char *const parts[] = {
-        "", "GET /ec", "POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nab",
+        "",
+        "GET /ec",
+        "POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nab",
         "POST /echo HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
     };
     struct client *c[COUNTOF(parts)], *keep = client_tcp(server_port(&server));
@@ -300,8 +358,8 @@ static void slow_and_silent_clients_are_closed(void **state UNUSED)
 static struct serve *open_one(const char *address, unsigned port, struct err *e)
 {
     struct serve_listener l = {.address = address, .port = port};
-    struct serve_config cfg = {.listeners = &l, .n_listeners = 1, .body_max = 1, .connections_max = 1,
-                               .request_timeout_ms = 1};
+    struct serve_config cfg = {
+        .listeners = &l, .n_listeners = 1, .body_max = 1, .connections_max = 1, .request_timeout_ms = 1};
     return serve_open(&cfg, e);
 }
 
@@ -419,7 +477,8 @@ static void a_drain_lets_requests_finish_and_closes_the_rest(void **state UNUSED
     server.n_loops = 2;
     server_start(&server);
     unsigned port = server_port(&server);
-    struct client *idle = client_tcp(port), *fresh = client_tcp(port), *half = client_tcp(port), *busy = client_tcp(port);
+    struct client *idle = client_tcp(port), *fresh = client_tcp(port), *half = client_tcp(port),
+                  *busy = client_tcp(port);
     struct reply r;
     client_expect(idle, "GET /created HTTP/1.1\r\nHost: h\r\n\r\n", 201, NULL);
     client_puts(half, "POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\na");
@@ -428,7 +487,7 @@ static void a_drain_lets_requests_finish_and_closes_the_rest(void **state UNUSED
     server_drain(&server);
     assert_true(client_closed(idle));
     assert_true(client_closed(fresh));
-    WAIT_UNTIL(client_at("127.0.0.1", port) == NULL); /* nobody listens any more */
+    WAIT_UNTIL(nobody_listens(port));
     client_expect(half, "bc", 200, &r);
     assert_true(head_has(&r, "Connection: close\r\n"));
     assert_true(client_closed(half));
@@ -631,7 +690,8 @@ static void bad_certificates_are_refused_with_a_reason(void **state UNUSED)
         {cert_a.chain, "", "PEM private key"},
         {cert_a.chain, cert_a.chain, "PEM private key"},
         {cert_a.chain, cert_b.key, "do not fit"},
-        {cert_a.chain, "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n", "unencrypted"},
+        {cert_a.chain, "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n",
+         "unencrypted"},
     };
     for (size_t i = 0; i < COUNTOF(cases); i++) {
         struct err e = ERR_INIT;
@@ -641,7 +701,8 @@ static void bad_certificates_are_refused_with_a_reason(void **state UNUSED)
     }
     char broken[8192];
     struct err e = ERR_INIT;
-    snprintf(broken, sizeof(broken), "%s-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", cert_a.chain);
+    snprintf(broken, sizeof(broken), "%s-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+             cert_a.chain);
     assert_null(serve_tls_new(text_iov(broken), text_iov(cert_a.key), &e));
     assert_non_null(strstr(e.detail, "broken"));
     char two[8192]; /* a chain is sent whole */
@@ -668,6 +729,8 @@ int main(void)
         PLAIN(expect_continue_is_answered),
         PLAIN(gone_is_told_once_for_every_request),
         PLAIN(an_oversized_body_is_a_problem_document),
+        PLAIN(a_refusal_is_read_by_a_client_that_still_sends),
+        cmocka_unit_test(a_stop_does_not_wait_for_what_lingers),
         cmocka_unit_test(connections_per_process_wait_their_turn),
         cmocka_unit_test(connections_per_address_are_refused),
         PLAIN(descriptors_run_out_and_come_back),

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* io/worker with real threads and loops: jobs come home to their own loop, a full queue refuses, what nobody waits for
- * is skipped and freed, a stop loses nothing. */
+/* io/worker with real threads and loops: jobs come home to their own loop, a full queue refuses, what nobody
+ * waits for is skipped and freed, a stop loses nothing. */
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
