@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The numbered migrations, embedded at build time (schema/embed.awk) and applied by `porticod --migrate` in order,
- * each in one transaction. */
+/* The numbered migrations, embedded at build time (schema/embed.awk) and applied by `porticod --migrate` in
+ * order, each in one transaction. */
 #ifndef PORTICO_SCHEMA_H
 #define PORTICO_SCHEMA_H
 

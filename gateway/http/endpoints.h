@@ -22,6 +22,8 @@ struct iovs ep_challenge_types(struct call *c, const struct settings_profile *p)
 bool ep_provable(const struct iovs *types, const struct ident *id);
 /* n random ids (22 characters each): for rows that are made. */
 struct iovs ep_random_ids(struct call *c, size_t n);
+/* A member; NULL when absent or null. */
+json_t *ep_member(const json_t *payload, const char *key);
 /* A boolean member; absent or of another type: false. */
 bool ep_true(const json_t *payload, const char *key);
 

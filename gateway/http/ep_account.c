@@ -7,6 +7,12 @@
 #include "policy/policy.h"
 #include "schema/statements.h"
 
+json_t *ep_member(const json_t *payload, const char *key)
+{
+    json_t *v = json_object_get(payload, key);
+    return json_is_null(v) ? NULL : v;
+}
+
 bool ep_true(const json_t *payload, const char *key)
 {
     return json_is_true(json_object_get(payload, key));
@@ -37,6 +43,14 @@ static void refuse_new(struct new_account *n, const struct err *e)
     n->refused = true;
 }
 
+/* RFC 8555 7.3.3: the terms to agree to are linked. */
+static void refuse(struct call *c, const struct new_account *n)
+{
+    if (n->refusal.code == ACME_USER_ACTION_REQUIRED)
+        call_header(c, "Link", iov_printf(&c->task.pool, "<%s>;rel=\"terms-of-service\"", c->directory->terms));
+    call_error(c, &n->refusal);
+}
+
 static void on_made(struct call *c, struct db_unit *u)
 {
     struct new_account *n = c->state;
@@ -46,7 +60,7 @@ static void on_made(struct call *c, struct db_unit *u)
         if (n->only_existing)
             call_refuse(c, ACME_ACCOUNT_DOES_NOT_EXIST, "this key has no account in directory %s", c->directory->name);
         else if (n->refused)
-            call_error(c, &n->refusal);
+            refuse(c, n);
         else if (db_get_bool(u, 1, 0, COL_account_claim_blocked))
             call_refuse(c, ACME_BAD_PUBLIC_KEY, "this key was reported as compromised");
         else
@@ -145,14 +159,14 @@ void ep_new_account(struct call *c)
     c->state = n;
     n->only_existing = ep_true(c->payload, "onlyReturnExisting");
     n->agreed = ep_true(c->payload, "termsOfServiceAgreed");
-    json_t *contact = json_object_get(c->payload, "contact");
+    json_t *contact = ep_member(c->payload, "contact");
     if (contact != NULL && !policy_contacts(&c->task.pool, contact, (size_t)c->settings->limits.contacts_max, &n->contacts, &e))
         refuse_new(n, &e);
     if (d->terms != NULL && d->terms_required && !n->agreed) {
         err_set(&e, ACME_USER_ACTION_REQUIRED, "agree to the terms of service: %s", d->terms);
         refuse_new(n, &e);
     }
-    json_t *eab = json_object_get(c->payload, "externalAccountBinding");
+    json_t *eab = ep_member(c->payload, "externalAccountBinding");
     if (eab != NULL && d->eab != EAB_OFF && !n->only_existing) {
         eab_start(c, eab);
         return;
@@ -210,7 +224,7 @@ void ep_account(struct call *c)
         call_refuse(c, ACME_UNAUTHORIZED, "this is another account's URL");
         return;
     }
-    json_t *contact = json_object_get(c->payload, "contact");
+    json_t *contact = ep_member(c->payload, "contact");
     if (contact != NULL && !policy_contacts(&c->task.pool, contact, (size_t)c->settings->limits.contacts_max, &contacts, &e)) {
         call_error(c, &e);
         return;

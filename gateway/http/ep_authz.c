@@ -106,6 +106,7 @@ static void on_authz(struct call *c, struct db_unit *u)
     if (wait_ms > 0 && a.status == ST_PENDING) {
         c->state = c; /* waited once */
         c->wait.id = a.id;
+        c->wait.seen = iov_of(acme_status_name(a.status));
         c->wait.done = on_authz_wait;
         store_wait_start(c->task.loop, &c->wait, wait_ms);
         return;

@@ -6,7 +6,21 @@
 
 static const char pem_type[] = "application/pem-certificate-chain", der_type[] = "application/pkix-cert";
 
-/* The first of our types that the Accept header lists (quality values other than q=0 are not weighed). */
+/* ";q=0" or ";q=0.000": not wanted (RFC 9110 12.4.2). */
+static bool refused(iov_t params)
+{
+    for (size_t i = 0; i + 2 < params.len; i++) {
+        if ((params.base[i] != 'q' && params.base[i] != 'Q') || params.base[i + 1] != '=' || params.base[i + 2] != '0')
+            continue;
+        size_t k = i + 3;
+        while (k < params.len && (params.base[k] == '.' || params.base[k] == '0'))
+            k++;
+        return k == params.len || params.base[k] == ' ' || params.base[k] == ';';
+    }
+    return false;
+}
+
+/* The first of our types that the Accept header lists and does not refuse (other quality values are not weighed). */
 static const char *accepted(const struct call *c)
 {
     iov_t v = c->req != NULL ? serve_header_get(c->req, "accept") : IOV_NULL;
@@ -23,11 +37,13 @@ static const char *accepted(const struct call *c)
         while (to < end && v.base[to] != ';' && v.base[to] != ' ')
             to++;
         iov_t item = {v.base + from, to - from};
+        at = end + 1;
+        if (refused((iov_t){v.base + to, end - to}))
+            continue;
         if (iov_ieq(item, iov_of(pem_type)) || iov_is(item, "*/*") || iov_is(item, "application/*"))
             return pem_type;
         if (iov_ieq(item, iov_of(der_type)))
             return der_type;
-        at = end + 1;
     }
     return NULL;
 }

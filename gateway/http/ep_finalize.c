@@ -75,7 +75,7 @@ static void on_wait(struct store_wait *w, bool woken)
 static void wait_for(struct call *c, const struct acme_order *o)
 {
     c->wait.id = o->id;
-    c->wait.poll_order = true;
+    c->wait.seen = iov_of(acme_status_name(o->status));
     c->wait.done = on_wait;
     uint64_t ms = (uint64_t)c->settings->times.finalize_wait_ms, wish = call_prefer_wait_ms(c);
     store_wait_start(c->task.loop, &c->wait, wish > ms ? wish : ms);

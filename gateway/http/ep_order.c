@@ -250,7 +250,7 @@ static void on_order(struct call *c, struct db_unit *u)
     if (wait_ms > 0 && (o.status == ST_PROCESSING || o.status == ST_PENDING)) {
         c->state = c; /* waited once */
         c->wait.id = o.id;
-        c->wait.poll_order = o.status == ST_PROCESSING;
+        c->wait.seen = iov_of(acme_status_name(o.status));
         c->wait.done = on_order_wait;
         store_wait_start(c->task.loop, &c->wait, wait_ms);
         return;

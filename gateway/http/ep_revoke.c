@@ -46,6 +46,7 @@ static void wait_for(struct call *c)
 {
     struct revoke_call *r = c->state;
     c->wait.id = r->certificate_id;
+    c->wait.seen = IOV("pending");
     c->wait.done = on_wait;
     store_wait_start(c->task.loop, &c->wait, (uint64_t)c->settings->times.finalize_wait_ms);
 }

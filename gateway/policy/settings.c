@@ -158,7 +158,7 @@ static const struct conf_key times_keys[] = {
                   "a pending authorization expires after"),
     CONF_DURATION(struct settings_times, authz_valid_ms, "authz_valid", "30d", MINUTE, 2 * YEAR,
                   "a valid authorization is reused for"),
-    CONF_DURATION(struct settings_times, nonce_ms, "nonce", "1h", 10 * SECOND, DAY, "a nonce is good for"),
+    CONF_DURATION(struct settings_times, nonce_ms, "nonce", "1h", 10 * SECOND, HOUR, "a nonce is good for"),
     CONF_DURATION(struct settings_times, finalize_wait_ms, "finalize_wait", "2s", 0, MINUTE,
                   "finalize waits this long for a fast CA before it answers processing"),
     CONF_DURATION(struct settings_times, poll_wait_max_ms, "poll_wait_max", "30s", 0, 10 * MINUTE,

@@ -131,7 +131,7 @@ static void on_timeout(struct loop_timer *timer)
     wait_finish(&waiters[loop_index(w->loop)], w, false);
 }
 
-/* The look at the rows of all waited-for orders; its task lives for one statement. */
+/* The look at the rows of all waited-for objects; its task lives for one statement. */
 struct look {
     struct task task;
     struct waiters *of;
@@ -162,7 +162,7 @@ static void look_seen(struct task *t, struct db_unit *u)
 {
     struct look *k = CONTAINER_OF(t, struct look, task);
     for (unsigned i = 0; i < db_rows(u, 0); i++)
-        wake_here(k->of, db_get(u, 0, i, COL_orders_look_id));
+        wake_here(k->of, db_get(u, 0, i, COL_objects_look_id));
     look_over(k);
 }
 
@@ -172,10 +172,12 @@ static void look_start(struct loop_timer *timer)
     struct look *k = base_zalloc(sizeof(*k));
     k->of = ws;
     task_init(&k->task, ws->loop, "waiters", look_failed, look_free);
-    struct iovs ids = {0};
+    struct iovs ids = {0}, seen = {0};
     for (struct store_wait *w = ws->head; w != NULL; w = w->next) {
-        if (w->poll_order)
-            iovs_add(&k->task.pool, &ids, iov_dup(&k->task.pool, w->id));
+        if (w->seen.base == NULL)
+            continue;
+        iovs_add(&k->task.pool, &ids, iov_dup(&k->task.pool, w->id));
+        iovs_add(&k->task.pool, &seen, iov_dup(&k->task.pool, w->seen));
     }
     if (ids.n == 0) {
         task_unref(&k->task);
@@ -183,7 +185,7 @@ static void look_start(struct loop_timer *timer)
     }
     ws->polling = true;
     struct db_unit *u = db_unit_new(&k->task);
-    q_orders_look(u, ids);
+    q_objects_look(u, ids, seen);
     db_run(u, look_seen);
 }
 

@@ -25,12 +25,13 @@ struct store_job store_job_decode(const struct db_unit *u, unsigned stmt, unsign
 
 /* ---- waiting for an object to move ----
  * A parked request waits for its order, challenge or certificate. Whoever commits an outcome in this process wakes it at
- * once (any thread); outcomes of other gateways are found by a poll of all waited-for orders in one statement. */
+ * once (any thread); outcomes of other gateways are found by a poll of all waited-for objects in one statement. */
 struct store_wait {
     struct store_wait *next; /* private */
     struct loop *loop;       /* private */
     iov_t id;                /* borrowed until the end of the wait */
-    bool poll_order;         /* also look in the database every 100 ms: the job may run elsewhere */
+    iov_t seen;              /* the state it is in, of an order, authorization or revocation: looked at in the database
+                              * every 100 ms too, for the job may run elsewhere. IOV_NULL: woken only from here */
     struct loop_timer timer; /* private */
     void (*done)(struct store_wait *w, bool woken); /* once, on the loop; woken false: time is up */
 };

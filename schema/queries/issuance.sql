@@ -90,7 +90,7 @@ WITH c AS (
 )
 INSERT INTO job (id, kind, ref, account_id, owner)
 SELECT :job_id, 'revoke', c.id, c.account_id, :gateway FROM c
-RETURNING ref;
+RETURNING ref AS id;
 
 -- name: issuance_refused   in: id text, error text   out: -
 UPDATE issuance SET state = 'refused', live = false, error = :error, updated_at = clock_timestamp()

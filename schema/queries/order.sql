@@ -76,9 +76,13 @@ SELECT o.id, o.account_id, o.directory, o.profile,
   FROM orders o
  WHERE o.id = coalesce(:id, current_setting('portico.id', true)) AND pass();
 
--- The same without a gate, for waiters and jobs.
--- name: orders_look   in: ids text[]   out: id text, status text
-SELECT id, status FROM orders WHERE id = ANY (:ids) AND status <> 'processing';
+-- For parked requests: which of the objects has another state than the one it was seen in?
+-- name: objects_look   in: ids text[], seen text[]   out: id text
+SELECT w.id
+  FROM unnest(:ids, :seen) AS w (id, state)
+ WHERE EXISTS (SELECT 1 FROM orders o WHERE o.id = w.id AND o.status <> w.state)
+    OR EXISTS (SELECT 1 FROM authz a WHERE a.id = w.id AND a.status <> w.state)
+    OR EXISTS (SELECT 1 FROM certificate c WHERE c.id = w.id AND c.revoke_state <> w.state);
 
 -- finalize, first step: READY -> PROCESSING for a CSR that names exactly the order's names and is acceptable to its
 -- profile (ok_profiles), with every authorization still valid and the key not blocked. The lock makes two finalizes of
