@@ -20,19 +20,31 @@ static int count_fds(void)
     return n;
 }
 
-/* The log between two calls, in a buffer. */
+/* The log, for a while, in a buffer. */
 static int log_pipe[2];
+static char log_text[8192];
 
 static void log_capture(void)
 {
     assert_int_equal(pipe2(log_pipe, O_CLOEXEC | O_NONBLOCK), 0);
     log_init(log_pipe[1], LOG_LEVEL_INFO);
+    log_text[0] = '\0';
 }
 
-static void log_captured(char *to, size_t size)
+/* Lines so far; their text is in log_text. */
+static int log_lines(void)
 {
-    ssize_t n = read(log_pipe[0], to, size - 1);
-    to[n > 0 ? n : 0] = '\0';
+    size_t len = strlen(log_text);
+    ssize_t n = read(log_pipe[0], log_text + len, sizeof(log_text) - 1 - len);
+    log_text[len + (n > 0 ? (size_t)n : 0)] = '\0';
+    int lines = 0;
+    for (const char *p = log_text; (p = strchr(p, '\n')) != NULL; p++)
+        lines++;
+    return lines;
+}
+
+static void log_release(void)
+{
     log_init(STDERR_FILENO, LOG_LEVEL_ERROR);
     close(log_pipe[0]);
     close(log_pipe[1]);
@@ -40,22 +52,18 @@ static void log_captured(char *to, size_t size)
 
 static void an_older_schema_is_named_and_waited_for(void **state UNUSED)
 {
-    char text[8192];
     sql("DROP TABLE shape");
     struct loop *l = loop_new(0);
     log_capture();
     db_start(l, &db_fixture_config);
-    for (int i = 0; i < 30; i++)
-        loop_turn(l, 20); /* several tries */
+    UNTIL(l, log_lines() >= 2);
+    for (int i = 0; i < 20; i++)
+        loop_turn(l, 20); /* further tries, which are silent */
     assert_false(db_is_up(loop_svc(l)->db));
-    log_captured(text, sizeof(text));
-    assert_non_null(strstr(text, "SHAPE"));
-    assert_non_null(strstr(text, "test.sql:SHAPE"));
-    assert_non_null(strstr(text, "relation"));
-    int lines = 0;
-    for (const char *p = text; (p = strchr(p, '\n')) != NULL; p++)
-        lines++;
-    assert_int_equal(lines, 2); /* once per connection, not per try */
+    assert_int_equal(log_lines(), 2); /* once per connection */
+    log_release();
+    assert_non_null(strstr(log_text, "test.sql:SHAPE"));
+    assert_non_null(strstr(log_text, "relation"));
     sql("CREATE TABLE shape (a int)");
     UNTIL(l, db_is_up(loop_svc(l)->db));
     stop(l);
@@ -307,12 +315,10 @@ static void of_several_hosts_the_one_that_takes_writes_is_used(void **state UNUS
     struct loop *l = loop_new(0);
     log_capture();
     db_start(l, &cfg);
-    for (int i = 0; i < 20; i++)
-        loop_turn(l, 20);
+    UNTIL(l, log_lines() >= 2);
     assert_false(db_is_up(loop_svc(l)->db));
-    char text[8192];
-    log_captured(text, sizeof(text));
-    assert_non_null(strstr(text, "read-only"));
+    log_release();
+    assert_non_null(strstr(log_text, "read-only"));
     sql("ALTER ROLE portico RESET default_transaction_read_only");
     UNTIL(l, db_is_up(loop_svc(l)->db));
     struct op op;
