@@ -162,13 +162,14 @@ static void problem_answer(struct call *c, const struct problem_doc *doc)
 
 struct refusal {
     struct problem_doc doc;
+    bool spends; /* no unit of the call has spent the nonce yet */
 };
 
-static void on_refusal_spent(struct task *t, struct db_unit *u)
+static void on_refusal_written(struct task *t, struct db_unit *u)
 {
     struct call *c = CALL_OF(t);
     struct refusal *f = c->state;
-    if (!db_get_bool(u, 0, 0, 0)) {
+    if (f->spends && !db_get_bool(u, 0, 0, 0)) {
         struct problem_doc bad = {.err = {.code = ACME_BAD_NONCE}};
         problem_answer(c, &bad);
         return;
@@ -176,29 +177,29 @@ static void on_refusal_spent(struct task *t, struct db_unit *u)
     problem_answer(c, &f->doc);
 }
 
-bool call_nonce_is_spent(const struct call *c)
-{
-    return c->pass.tag.base != NULL;
-}
-
-/* A refused request spends its nonce too, and leaves a trace; what a stranger sends (no good signature) does neither. */
+/* A refused request spends its nonce too, and leaves a trace; what a stranger sends (no good signature) does neither,
+ * nor does a replay. */
 void call_problem(struct call *c, const struct problem_doc *doc)
 {
-    if (!c->verified || call_nonce_is_spent(c)) {
+    if (!c->verified || doc->err.code == ACME_BAD_NONCE) {
         problem_answer(c, doc);
         return;
     }
     struct refusal *f = POOL_NEW(&c->task.pool, struct refusal, 1);
     f->doc = *doc;
+    f->spends = c->pass.tag.base == NULL;
     c->state = f;
     struct db_unit *u = db_unit_new(&c->task);
-    struct store_pass p = c->pass;
-    p.account_id = IOV_NULL; /* the nonce alone */
-    store_gate(u, &p);
-    c->pass.tag = p.tag;
+    if (f->spends) {
+        struct store_pass p = c->pass;
+        p.account_id = IOV_NULL; /* the nonce alone */
+        store_gate(u, &p);
+        c->pass.tag = p.tag;
+    }
     iov_t detail = problem_text(&c->task.pool, doc);
-    q_event_refused(u, store_gateway(), iov_of(c->task.id), c->account.id, IOV("request"), iov_of(c->endpoint->name), detail);
-    db_run(u, on_refusal_spent);
+    q_event_refused(u, store_gateway(), iov_of(c->task.id), c->account.id, IOV("request"),
+                    c->param[0].base != NULL ? c->param[0] : iov_of(c->endpoint->name), detail);
+    db_run(u, on_refusal_written);
 }
 
 void call_error(struct call *c, const struct err *e)

@@ -80,8 +80,6 @@ void call_empty(struct call *c, int status);
 void call_problem(struct call *c, const struct problem_doc *doc);
 void call_error(struct call *c, const struct err *e);
 void call_refuse(struct call *c, int code, const char *fmt, ...) PRINTF_FMT(3, 4);
-/* The same when a unit of this call has spent the nonce already: no further round trip. */
-bool call_nonce_is_spent(const struct call *c);
 
 void call_link_index(struct call *c);
 void call_location(struct call *c, iov_t url);

@@ -275,7 +275,7 @@ static iov_t cursor_of(const struct call *c)
 void ep_orders(struct call *c)
 {
     if (!iov_eq(c->param[0], c->account.id)) {
-        call_refuse(c, ACME_UNAUTHORIZED, "this is another account's orders list");
+        call_refuse(c, ACME_UNAUTHORIZED, "this URL is another account's");
         return;
     }
     struct db_unit *u = call_unit(c);
