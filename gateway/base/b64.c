@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Base64 in its two alphabets. One byte string has one spelling: trailing bits that are not zero are refused. */
+/* Base64 in its two alphabets. One byte string has one spelling: trailing bits that are not zero are
+ * refused. */
 #include "base/b64.h"
 
 static const char url_alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
@@ -48,8 +49,8 @@ static int value_of(char c, char c62, char c63)
 
 struct decoder {
     unsigned char *out;
-    size_t n;         /* bytes written */
-    unsigned bits;    /* collected, not yet written */
+    size_t n;      /* bytes written */
+    unsigned bits; /* collected, not yet written */
     unsigned n_bits;
 };
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What every file may use: attributes, array sizes, and h2o's pools and byte strings, which are Portico's own.
- * A pool belongs to one thread at a time; out of memory is fatal, so nothing here is ever NULL-checked. */
+/* What every file may use: attributes, array sizes, and h2o's pools and byte strings, which are Portico's
+ * own. A pool belongs to one thread at a time; out of memory is fatal, so nothing here is ever
+ * NULL-checked. */
 #ifndef PORTICO_BASE_H
 #define PORTICO_BASE_H
 
@@ -17,8 +18,8 @@
 #define COUNTOF(a) (sizeof(a) / sizeof(*(a)))
 #define CONTAINER_OF(ptr, type, member) ((type *)((char *)(ptr) - offsetof(type, member)))
 
-/* A byte string: not NUL-terminated unless the name says _cstr. An absent one has base == NULL; an empty one has
- * len == 0 and a non-NULL base. */
+/* A byte string: not NUL-terminated unless the name says _cstr. An absent one has base == NULL; an empty one
+ * has len == 0 and a non-NULL base. */
 typedef h2o_iovec_t iov_t;
 typedef h2o_mem_pool_t pool_t;
 
@@ -49,7 +50,8 @@ char *iov_cstr(pool_t *pool, iov_t s);
 iov_t iov_printf(pool_t *pool, const char *fmt, ...) PRINTF_FMT(2, 3);
 /* Lower-case hexadecimal. */
 iov_t iov_hex(pool_t *pool, iov_t bytes);
-/* At most max bytes of s made printable: other bytes become '?' and a cut is shown by "...". For details and logs. */
+/* At most max bytes of s made printable: other bytes become '?' and a cut is shown by "...". For details and
+ * logs. */
 iov_t iov_printable(pool_t *pool, iov_t s, size_t max);
 /* Decimal, digits only, no sign, no overflow. */
 bool iov_to_u64(iov_t s, uint64_t *out) MUST_CHECK;

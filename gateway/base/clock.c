@@ -138,7 +138,8 @@ bool clock_parse_rfc3339(iov_t text, int64_t *unix_s_out)
         !take(&text, 2, ':', &hour) || !take(&text, 2, ':', &minute) || !take(&text, 2, 0, &second) ||
         !take_fraction(&text) || !take_offset(text, &offset))
         return false;
-    if (month < 1 || month > 12 || day < 1 || day > days_in(year, month) || hour > 23 || minute > 59 || second > 60)
+    if (month < 1 || month > 12 || day < 1 || day > days_in(year, month) || hour > 23 || minute > 59 ||
+        second > 60)
         return false;
     int64_t s = days_of(year, month, day) * DAY_S + hour * 3600 + minute * 60 + second - offset;
     if (second == 60 && !may_leap(s))

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Loading: a file, the fragments it includes, then the overrides of the command line. Reading the result against rows
- * is conf_value.c. */
+/* Loading: a file, the fragments it includes, then the overrides of the command line. Reading the result
+ * against rows is conf_value.c. */
 #include "base/conf.h"
 
 #include <errno.h>
@@ -56,7 +56,8 @@ bool conf_same(const struct conf_node *a, const struct conf_node *b)
     if (same && a->kind == CONF_SCALAR)
         return strcmp(a->text, b->text) == 0;
     for (size_t i = 0; same && i < a->n; i++)
-        same = (a->kind != CONF_MAP || conf_same(a->keys[i], b->keys[i])) && conf_same(a->items[i], b->items[i]);
+        same = (a->kind != CONF_MAP || conf_same(a->keys[i], b->keys[i])) &&
+               conf_same(a->items[i], b->items[i]);
     return same;
 }
 
@@ -80,7 +81,11 @@ bool conf_error(const struct conf_node *n, struct err *e, const char *fmt, ...)
 struct loading {
     struct conf *c;
     struct err *e;
-    struct loaded { dev_t dev; ino_t ino; bool done; } files[FILES_MAX]; /* !done: being read right now */
+    struct loaded {
+        dev_t dev;
+        ino_t ino;
+        bool done;
+    } files[FILES_MAX]; /* !done: being read right now */
     size_t n_files;
 };
 
@@ -104,7 +109,8 @@ bool conf_tree_read_file(const char *path, int fd, size_t max_bytes, iov_t *out,
     if (!S_ISREG(st.st_mode))
         return err_set(e, 0, "%s: is not a file", path);
     if ((uintmax_t)st.st_size > max_bytes)
-        return err_set(e, 0, "%s: has %jd bytes, at most %zu are read", path, (intmax_t)st.st_size, max_bytes);
+        return err_set(e, 0, "%s: has %jd bytes, at most %zu are read", path, (intmax_t)st.st_size,
+                       max_bytes);
     *out = (iov_t){base_zalloc((size_t)st.st_size + 1), (size_t)st.st_size};
     if (read_all(fd, out))
         return true;
@@ -152,7 +158,8 @@ static const char *dir_of(struct conf *c, const char *path)
     char *cwd = path[0] == '/' ? NULL : getcwd(NULL, 0);
     const char *slash = strrchr(path, '/');
     const char *dir = iov_printf(&c->pool, "%s%s%.*s", cwd ? cwd : "", cwd ? "/" : "",
-                                 slash ? (int)(slash - path + 1) : 0, path).base;
+                                 slash ? (int)(slash - path + 1) : 0, path)
+                          .base;
     free(cwd);
     return dir;
 }
@@ -166,7 +173,8 @@ static struct conf_node *parse(struct conf *c, const struct conf_source *src, st
         root->kind = CONF_MAP; /* an empty file has no keys */
     if (root->kind == CONF_MAP)
         return root;
-    conf_error(root, e, "a configuration is a mapping of keys (\"key: value\"), this is %s", conf_tree_kind_name(root));
+    conf_error(root, e, "a configuration is a mapping of keys (\"key: value\"), this is %s",
+               conf_tree_kind_name(root));
     return NULL;
 }
 
@@ -175,7 +183,8 @@ static struct conf_node *parse_file(struct loading *l, const char *path, int fd)
     iov_t text;
     if (!conf_tree_read_file(path, fd, FILE_MAX_BYTES, &text, l->e))
         return NULL;
-    struct conf_node *root = parse(l->c, &(struct conf_source){.text = text, .name = path, .dir = dir_of(l->c, path)}, l->e);
+    struct conf_node *root = parse(
+        l->c, &(struct conf_source){.text = text, .name = path, .dir = dir_of(l->c, path)}, l->e);
     conf_tree_wipe(&text);
     return root;
 }
@@ -237,7 +246,8 @@ static bool include_glob(struct loading *l, const struct conf_node *item, struct
     glob_t found;
     int rc = glob(glob_pattern(l->c, item), 0, on_glob_error, &found);
     if (rc == GLOB_NOMATCH)
-        return strpbrk(item->text, "*?[") != NULL || conf_error(item, l->e, "the file %s does not exist", item->text);
+        return strpbrk(item->text, "*?[") != NULL ||
+               conf_error(item, l->e, "the file %s does not exist", item->text);
     if (rc != 0)
         return conf_error(item, l->e, "%s cannot be looked up: %s", item->text, strerror(glob_errno));
     bool ok = include_matches(l, &found, acc);

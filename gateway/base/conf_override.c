@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* "a.b=value" from the command line: walks to the place, makes sections that are missing, sets the value. List items
- * are addressed by their name, which may itself hold dots. */
+/* "a.b=value" from the command line: walks to the place, makes sections that are missing, sets the value.
+ * List items are addressed by their name, which may itself hold dots. */
 #include "base/conf_tree.h"
 
 struct override {
@@ -23,9 +23,11 @@ static struct conf_node *value_of(const struct override *o, const char *text)
         return n;
     }
     struct err why = ERR_INIT;
-    struct conf_node *n = conf_tree_parse(o->c, &(struct conf_source){iov_of(text), o->where, o->dir, true}, &why);
+    struct conf_node *n = conf_tree_parse(o->c, &(struct conf_source){iov_of(text), o->where, o->dir, true},
+                                          &why);
     if (n == NULL)
-        err_set(o->e, 0, "%s (a value that begins with %c is read as YAML; quote it if it is a text)", why.detail, text[0]);
+        err_set(o->e, 0, "%s (a value that begins with %c is read as YAML; quote it if it is a text)",
+                why.detail, text[0]);
     return n;
 }
 
@@ -34,9 +36,8 @@ static const char *item_name(const struct conf_node *item)
     return conf_text(conf_get(item, "name"));
 }
 
-static void list_names(const struct override *o, const struct conf_node *seq, struct sbuf *b)
+static void list_names(const struct conf_node *seq, struct sbuf *b)
 {
-    (void)o;
     for (size_t i = 0; i < seq->n; i++) {
         const char *name = item_name(seq->items[i]);
         if (name != NULL)
@@ -60,9 +61,11 @@ static struct conf_node *find_item(const struct override *o, const struct conf_n
     if (best == NULL) {
         struct sbuf names;
         sbuf_init(&names, &o->c->pool);
-        list_names(o, seq, &names);
-        err_set(o->e, 0, "%s: no item of the list at %s is addressed by \"%.*s\"; write ITEM.KEY, the items are: %s", o->where,
-                seq->where, (int)path->len, path->base, names.text.len ? names.text.base : "(none has a name)");
+        list_names(seq, &names);
+        err_set(o->e, 0,
+                "%s: no item of the list at %s is addressed by \"%.*s\"; write ITEM.KEY, the items are: %s",
+                o->where, seq->where, (int)path->len, path->base,
+                names.text.len ? names.text.base : "(none has a name)");
         return NULL;
     }
     path->base += best_len + 1;
@@ -126,10 +129,12 @@ bool conf_override_apply(struct conf *c, const char *text, const char *dir, stru
 {
     const char *equals = strchr(text, '=');
     if (equals == NULL || equals == text)
-        return err_set(e, 0, "-o %s: an override is KEY.KEY=VALUE", iov_printable(&c->pool, iov_of(text), 100).base);
+        return err_set(e, 0, "-o %s: an override is KEY.KEY=VALUE",
+                       iov_printable(&c->pool, iov_of(text), 100).base);
     iov_t path = {(char *)text, (size_t)(equals - text)};
     struct override o = {.c = c, .text = text, .dir = dir, .e = e};
-    o.where = iov_printf(&c->pool, "-o %s", iov_printable(&c->pool, path, 200).base).base; /* the value may be a secret */
+    o.where = iov_printf(&c->pool, "-o %s", iov_printable(&c->pool, path, 200).base)
+                  .base; /* the value may be a secret */
     if (iov_is(path, "include") || iov_starts(path, "include."))
         return err_set(e, 0, "%s: include cannot be overridden, it has been done already", o.where);
     return apply(&o, path, equals + 1);

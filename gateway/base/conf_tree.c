@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* YAML text becomes a tree of mappings, lists and texts that remember where they stand. Duplicate keys, tags, merge
- * keys, cycles and NUL bytes are refused; aliases are copied, within a bound. */
+/* YAML text becomes a tree of mappings, lists and texts that remember where they stand. Duplicate keys, tags,
+ * merge keys, cycles and NUL bytes are refused; aliases are copied, within a bound. */
 #include "base/conf_tree.h"
 
 #include <stdlib.h>
@@ -150,7 +150,8 @@ static struct conf_node *read_scalar(struct reading *r, const yaml_node_t *y)
         refuse(r, y, "a text holds a NUL byte");
         return NULL;
     }
-    struct conf_node *n = conf_tree_node(r->c, is_null(y) ? CONF_NULL : CONF_SCALAR, where(r, y), r->src->dir);
+    struct conf_node *n = conf_tree_node(r->c, is_null(y) ? CONF_NULL : CONF_SCALAR, where(r, y),
+                                         r->src->dir);
     n->text = conf_tree_text(r->c, bytes, len);
     return n;
 }
@@ -249,8 +250,8 @@ static bool syntax_error(struct conf *c, const yaml_parser_t *p, const struct co
     const char *what = p->problem ? p->problem : "not YAML";
     if (p->error == YAML_READER_ERROR) /* libyaml gives a byte offset, not a line */
         return err_set(e, 0, "%s: %s (byte %zu)", src->name, what, p->problem_offset);
-    return err_set(e, 0, "%s: %s, column %zu%s%s", place(c, src, &p->problem_mark), what, p->problem_mark.column + 1,
-                   p->context ? ", " : "", p->context ? p->context : "");
+    return err_set(e, 0, "%s: %s, column %zu%s%s", place(c, src, &p->problem_mark), what,
+                   p->problem_mark.column + 1, p->context ? ", " : "", p->context ? p->context : "");
 }
 
 /* Nothing may follow the document. */
@@ -262,7 +263,8 @@ static bool at_end(struct conf *c, yaml_parser_t *p, const struct conf_source *s
     const yaml_node_t *root = yaml_document_get_root_node(&next);
     bool more = root != NULL;
     if (more)
-        err_set(e, 0, "%s: a second YAML document begins; a file is one document", place(c, src, &root->start_mark));
+        err_set(e, 0, "%s: a second YAML document begins; a file is one document",
+                place(c, src, &root->start_mark));
     wipe_document(&next);
     yaml_document_delete(&next);
     return !more;
@@ -275,7 +277,8 @@ struct conf_node *conf_tree_parse(struct conf *c, const struct conf_source *src,
     struct conf_node *root = NULL;
     if (!yaml_parser_initialize(&p))
         h2o_fatal("no memory");
-    yaml_parser_set_input_string(&p, (const unsigned char *)(src->text.base ? src->text.base : ""), src->text.len);
+    yaml_parser_set_input_string(&p, (const unsigned char *)(src->text.base ? src->text.base : ""),
+                                 src->text.len);
     yaml_parser_set_encoding(&p, YAML_UTF8_ENCODING);
     if (!yaml_parser_load(&p, &r.doc)) {
         syntax_error(c, &p, src, e);
@@ -312,7 +315,8 @@ static struct conf_node *merge_seqs(struct conf *c, const struct conf_node *low,
     return n;
 }
 
-static struct conf_node *merge_maps(struct conf *c, struct conf_node *low, struct conf_node *high, struct err *e)
+static struct conf_node *merge_maps(struct conf *c, struct conf_node *low, struct conf_node *high,
+                                    struct err *e)
 {
     struct conf_node *n = conf_tree_node(c, CONF_MAP, high->where, high->dir);
     for (size_t i = 0; i < high->n; i++)
@@ -327,7 +331,8 @@ static struct conf_node *merge_maps(struct conf *c, struct conf_node *low, struc
     return n;
 }
 
-struct conf_node *conf_tree_merge(struct conf *c, struct conf_node *low, struct conf_node *high, struct err *e)
+struct conf_node *conf_tree_merge(struct conf *c, struct conf_node *low, struct conf_node *high,
+                                  struct err *e)
 {
     if (low->kind == CONF_NULL)
         return high;

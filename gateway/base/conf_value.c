@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A mapping against its rows: each value becomes the member its row names, defaults through the same setters. */
+/* A mapping against its rows: each value becomes the member its row names, defaults through the same
+ * setters. */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -52,7 +53,10 @@ static const struct unit duration_units[] = {
     {"d", INT64_C(86400000)}, {"h", 3600000}, {"m", 60000}, {"s", 1000}, {"ms", 1},
 };
 static const struct unit size_units[] = {
-    {"GiB", INT64_C(1) << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"B", 1},
+    {"GiB", INT64_C(1) << 30},
+    {"MiB", 1 << 20},
+    {"KiB", 1 << 10},
+    {"B", 1},
 };
 
 /* What kind of number a row holds. */
@@ -63,8 +67,10 @@ struct measure {
 };
 static const struct measure measures[] = {
     [CONF_T_INT] = {NULL, 0, "a whole number such as 42"},
-    [CONF_T_DURATION] = {duration_units, COUNTOF(duration_units), "a number with its unit: ms, s, m, h or d, such as 90s"},
-    [CONF_T_SIZE] = {size_units, COUNTOF(size_units), "a number with its unit: B, KiB, MiB or GiB, such as 64KiB"},
+    [CONF_T_DURATION] = {duration_units, COUNTOF(duration_units),
+                         "a number with its unit: ms, s, m, h or d, such as 90s"},
+    [CONF_T_SIZE] = {size_units, COUNTOF(size_units),
+                     "a number with its unit: B, KiB, MiB or GiB, such as 64KiB"},
 };
 
 static const char *show_number(pool_t *pool, const struct measure *m, int64_t value)
@@ -109,7 +115,8 @@ static bool set_number(const struct setting *s)
         return refuse_value(s, iov_printf(pool, "write %s", m->form).base);
     if ((k->min != 0 || k->max != 0) && (value < k->min || value > k->max))
         return refuse_value(s, iov_printf(pool, "it must lie between %s and %s", show_number(pool, m, k->min),
-                                          show_number(pool, m, k->max)).base);
+                                          show_number(pool, m, k->max))
+                                   .base);
     *MEMBER(s, int64_t) = value;
     return true;
 }
@@ -164,7 +171,8 @@ static bool set_enum(const struct setting *s)
     }
     const char *near = conf_suggest(s->node->text, choices, n);
     return refuse_value(s, iov_printf(&s->c->pool, "%s%s%swrite one of: %s", near ? "did you mean \"" : "",
-                                      near ? near : "", near ? "\"? " : "", join(&s->c->pool, choices, n)).base);
+                                      near ? near : "", near ? "\"? " : "", join(&s->c->pool, choices, n))
+                               .base);
 }
 
 static bool set_list(const struct setting *s)
@@ -176,8 +184,8 @@ static bool set_list(const struct setting *s)
     for (size_t i = 0; i < n; i++) {
         const struct conf_node *item = s->node->kind == CONF_SEQ ? s->node->items[i] : s->node;
         if (item->kind != CONF_SCALAR)
-            return conf_error(item, s->e, "%s: item %zu of the list is %s; write a list of single values", s->key->name,
-                              i + 1, conf_tree_kind_name(item));
+            return conf_error(item, s->e, "%s: item %zu of the list is %s; write a list of single values",
+                              s->key->name, i + 1, conf_tree_kind_name(item));
         list->v[list->n++] = item->text;
     }
     return true;
@@ -237,7 +245,8 @@ static bool keep_secret(const struct setting *s, iov_t bytes)
         return refuse(s, "the secret is empty", "leave the key out if there is none");
     if (memchr(bytes.base, '\0', bytes.len) != NULL)
         return refuse(s, "the secret holds a NUL byte", "it must be text");
-    *MEMBER(s, struct conf_secret) = (struct conf_secret){conf_tree_text(s->c, bytes.base, bytes.len), bytes.len};
+    *MEMBER(s, struct conf_secret) = (struct conf_secret){conf_tree_text(s->c, bytes.base, bytes.len),
+                                                          bytes.len};
     return true;
 }
 
@@ -307,7 +316,8 @@ static bool set(const struct setting *s)
     bool shape_ok = s->key->type == CONF_T_NODE || s->node->kind == CONF_SCALAR ||
                     (is_list(s->key) && s->node->kind == CONF_SEQ);
     if (!shape_ok)
-        return conf_error(s->node, s->e, "%s: here is %s; write %s", s->key->name, conf_tree_kind_name(s->node),
+        return conf_error(s->node, s->e, "%s: here is %s; write %s", s->key->name,
+                          conf_tree_kind_name(s->node),
                           is_list(s->key) ? "a list of values" : "a single value");
     return types[s->key->type].set(s);
 }
@@ -331,9 +341,11 @@ static struct conf_node *default_node(struct conf *c, const struct conf_node *ma
     return n;
 }
 
-static bool read_key(struct conf *c, const struct conf_node *map, const struct conf_key *k, void *target, struct err *e)
+static bool read_key(struct conf *c, const struct conf_node *map, const struct conf_key *k, void *target,
+                     struct err *e)
 {
-    struct setting s = {.c = c, .key = k, .node = conf_get(map, k->name), .member = (char *)target + k->offset, .e = e};
+    struct setting s = {
+        .c = c, .key = k, .node = conf_get(map, k->name), .member = (char *)target + k->offset, .e = e};
     memset(s.member, 0, types[k->type].size);
     if (s.node != NULL)
         return set(&s);
@@ -346,7 +358,8 @@ static bool read_key(struct conf *c, const struct conf_node *map, const struct c
     return set(&s);
 }
 
-static bool check_unknown(struct conf *c, const struct conf_node *map, const struct conf_key *keys, struct err *e)
+static bool check_unknown(struct conf *c, const struct conf_node *map, const struct conf_key *keys,
+                          struct err *e)
 {
     const char *names[KEYS_MAX];
     size_t n = 0;
@@ -367,15 +380,16 @@ static bool check_unknown(struct conf *c, const struct conf_node *map, const str
     return true;
 }
 
-bool conf_read(struct conf *c, const struct conf_node *map, const struct conf_key *keys, void *target, struct err *e)
+bool conf_read(struct conf *c, const struct conf_node *map, const struct conf_key *keys, void *target,
+               struct err *e)
 {
     if (map != NULL && map->kind != CONF_MAP) {
         const char *names[3] = {NULL, NULL, NULL};
         size_t n = 0;
         for (; n < COUNTOF(names) && keys[n].name != NULL; n++)
             names[n] = keys[n].name;
-        return conf_error(map, e, "here is %s; write a mapping with keys such as %s", conf_tree_kind_name(map),
-                          join(&c->pool, names, n));
+        return conf_error(map, e, "here is %s; write a mapping with keys such as %s",
+                          conf_tree_kind_name(map), join(&c->pool, names, n));
     }
     if (!check_unknown(c, map, keys, e))
         return false;

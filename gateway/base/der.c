@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Strict DER reader and writer. Lengths are checked against what is left before anything is read, and nothing recurses:
- * depth is the caller's code. */
+/* Strict DER reader and writer. Lengths are checked against what is left before anything is read, and nothing
+ * recurses: depth is the caller's code. */
 #include "base/der.h"
 
 #include <assert.h>
@@ -8,7 +8,8 @@
 
 struct der der_of(iov_t bytes)
 {
-    const uint8_t *p = (const uint8_t *)(bytes.base != NULL ? bytes.base : ""); /* NULL + 0 is undefined in C */
+    /* NULL + 0 is undefined in C. */
+    const uint8_t *p = (const uint8_t *)(bytes.base != NULL ? bytes.base : "");
     return (struct der){p, p + bytes.len};
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* DER (X.690) as certificates use it: a strict reader of views and a writer into a pool. Definite minimal lengths,
- * one-byte tags; whatever is not DER is refused, so that one value has one spelling. Pure. */
+/* DER (X.690) as certificates use it: a strict reader of views and a writer into a pool. Definite minimal
+ * lengths, one-byte tags; whatever is not DER is refused, so that one value has one spelling. Pure. */
 #ifndef PORTICO_DER_H
 #define PORTICO_DER_H
 
@@ -62,7 +62,8 @@ struct der_ext {
 };
 bool der_extension(struct der *d, struct der_ext *out) MUST_CHECK;
 
-/* Contents of an OBJECT IDENTIFIER as "2.5.29.17" (IOV_NULL when malformed), and back (false on bad syntax). */
+/* Contents of an OBJECT IDENTIFIER as "2.5.29.17" (IOV_NULL when malformed), and back (false on bad
+ * syntax). */
 iov_t der_oid_text(pool_t *pool, iov_t oid);
 bool der_oid_parse(pool_t *pool, const char *dotted, iov_t *oid_out) MUST_CHECK;
 

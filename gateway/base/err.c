@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Filling struct err. Texts that do not fit are cut between two characters, since the client's part must stay UTF-8. */
+/* Filling struct err. Texts that do not fit are cut between two characters, since the client's part must stay
+ * UTF-8. */
 #include "base/err.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 
-static const char internal_detail[] = "the server failed to carry out the request; its operator finds the reason in the log";
+static const char internal_detail[] =
+    "the server failed to carry out the request; its operator finds the reason in the log";
 
 /* vsnprintf that shows a cut by "..." and never leaves half a character. */
 static void format(char *text, size_t size, const char *fmt, va_list args)

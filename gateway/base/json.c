@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* jansson with Portico's rules. Depth is bounded before jansson sees the text: its own limit (2048) is for the stack,
- * ours is for sense. */
+/* jansson with Portico's rules. Depth is bounded before jansson sees the text: its own limit (2048) is for
+ * the stack, ours is for sense. */
 #include "base/json.h"
 
 #include <stdlib.h>
@@ -89,7 +89,10 @@ static size_t utf8_length(const unsigned char *s, size_t left)
 {
     if (s[0] < 0x80)
         return 1;
-    size_t n = s[0] >= 0xc2 && s[0] <= 0xdf ? 2 : (s[0] & 0xf0) == 0xe0 ? 3 : s[0] >= 0xf0 && s[0] <= 0xf4 ? 4 : 0;
+    size_t n = s[0] >= 0xc2 && s[0] <= 0xdf   ? 2
+               : (s[0] & 0xf0) == 0xe0        ? 3
+               : s[0] >= 0xf0 && s[0] <= 0xf4 ? 4
+                                              : 0;
     if (n == 0 || n > left)
         return 0;
     for (size_t i = 1; i < n; i++) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The log: each line is built on the stack and leaves in one write(2) of at most PIPE_BUF bytes, so that lines of
- * several threads and processes never mix. The only place that escapes log text. */
+/* The log: each line is built on the stack and leaves in one write(2) of at most PIPE_BUF bytes, so that
+ * lines of several threads and processes never mix. The only place that escapes log text. */
 #include "base/log.h"
 
 #include <errno.h>
@@ -15,7 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define LINE_MAX_BYTES 4096 /* PIPE_BUF on Linux */
+#define LINE_MAX_BYTES 4096  /* PIPE_BUF on Linux */
 #define VALUE_MAX_BYTES 2048 /* one field never hides the others */
 
 static _Atomic(int) log_fd = -1;
@@ -30,8 +30,8 @@ static bool is_journal(int fd)
     const char *stream = getenv("JOURNAL_STREAM");
     struct stat st;
     uintmax_t dev, ino;
-    return stream != NULL && sscanf(stream, "%" SCNuMAX ":%" SCNuMAX, &dev, &ino) == 2 && fstat(fd, &st) == 0 &&
-           st.st_dev == (dev_t)dev && st.st_ino == (ino_t)ino;
+    return stream != NULL && sscanf(stream, "%" SCNuMAX ":%" SCNuMAX, &dev, &ino) == 2 &&
+           fstat(fd, &st) == 0 && st.st_dev == (dev_t)dev && st.st_ino == (ino_t)ino;
 }
 
 static void set_fd(int fd)
@@ -103,8 +103,9 @@ static void put_header(struct line *l, enum log_level level, const char *event)
     clock_gettime(CLOCK_REALTIME, &now);
     gmtime_r(&now.tv_sec, &tm);
     int n = snprintf(head, sizeof(head), "%s%04d-%02d-%02dT%02d:%02d:%02d.%03dZ %s ",
-                     atomic_load(&to_journal) ? priorities[level] : "", tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday,
-                     tm.tm_hour, tm.tm_min, tm.tm_sec, (int)(now.tv_nsec / 1000000), names[level]);
+                     atomic_load(&to_journal) ? priorities[level] : "", tm.tm_year + 1900, tm.tm_mon + 1,
+                     tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, (int)(now.tv_nsec / 1000000),
+                     names[level]);
     put(l, head, (size_t)n < sizeof(head) ? (size_t)n : sizeof(head) - 1);
     put_cstr(l, event);
 }
@@ -121,7 +122,8 @@ static bool is_plain(iov_t s)
     return s.len > 0;
 }
 
-/* Everything that is not printable ASCII is spelled out: a log is read on terminals. Returns the length of the text. */
+/* Everything that is not printable ASCII is spelled out: a log is read on terminals. Returns the length of
+ * the text. */
 static size_t escape(char c, char out[5])
 {
     static const char from[] = "\n\r\t\"\\", to[] = "nrt\"\\";
@@ -187,7 +189,8 @@ static bool write_line(struct line *l)
     return n == (ssize_t)l->n;
 }
 
-/* A descriptor that is full must not stop the service; what was lost is told as soon as it takes lines again. */
+/* A descriptor that is full must not stop the service; what was lost is told as soon as it takes lines
+ * again. */
 static void report_lost(void)
 {
     uint64_t n = atomic_exchange(&n_lost, 0);

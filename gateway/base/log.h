@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One line per event: time, level, dotted event name, typed fields as key=value (values escaped here and nowhere
- * else). error = an operator must act; warn = we coped; info = one line per request and per state change; debug = off
- * by default. Never: keys, tokens, nonces, key authorizations, whole bodies. Any thread. */
+/* One line per event: time, level, dotted event name, typed fields as key=value (values escaped here and
+ * nowhere else). error = an operator must act; warn = we coped; info = one line per request and per state
+ * change; debug = off by default. Never: keys, tokens, nonces, key authorizations, whole bodies. Any
+ * thread. */
 #ifndef PORTICO_LOG_H
 #define PORTICO_LOG_H
 
@@ -24,12 +25,12 @@ void log_set_level(enum log_level level);
 bool log_enabled(enum log_level level);
 void log_write(enum log_level level, const char *event, const struct log_kv *kv, size_t n);
 
-#define LOG_AT(level, event, ...)                                                                                      \
-    do {                                                                                                               \
-        if (log_enabled(level)) {                                                                                      \
-            const struct log_kv log_kvs_[] = {__VA_ARGS__};                                                            \
-            log_write(level, event, log_kvs_, COUNTOF(log_kvs_));                                                      \
-        }                                                                                                              \
+#define LOG_AT(level, event, ...) \
+    do { \
+        if (log_enabled(level)) { \
+            const struct log_kv log_kvs_[] = {__VA_ARGS__}; \
+            log_write(level, event, log_kvs_, COUNTOF(log_kvs_)); \
+        } \
     } while (0)
 #define log_error(event, ...) LOG_AT(LOG_LEVEL_ERROR, event, __VA_ARGS__)
 #define log_warn(event, ...) LOG_AT(LOG_LEVEL_WARN, event, __VA_ARGS__)

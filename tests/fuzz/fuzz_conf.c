@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Any bytes as a configuration: YAML text, then perhaps a NUL byte and an override. Everything is either refused with
- * a place and a reason, or values lie in the bounds of their rows. Rows that open files are left out. */
+/* Any bytes as a configuration: YAML text, then perhaps a NUL byte and an override. Everything is either
+ * refused with a place and a reason, or values lie in the bounds of their rows. Rows that open files are left
+ * out. */
 #include <stdlib.h>
 
 #include "base/conf_tree.h"

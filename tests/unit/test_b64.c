@@ -52,8 +52,8 @@ static void test_url_refusals(void **state)
 {
     (void)state;
     static const iov_t bad[] = {
-        {"A", 1},      {"AAAAA", 5},  {"Zg==", 4},   {"Zm8=", 4}, {"=", 1},      {"Zm+v", 4}, {"Zm/v", 4},
-        {"Zm 9v", 5}, {"Zm9v\n", 5}, {"Zm\0v", 4}, {"Zh", 2},   {"Zm9", 3},    {"Z\xc3\xa9v", 4}, {"_x", 2},
+        {"A", 1},     {"AAAAA", 5},  {"Zg==", 4},  {"Zm8=", 4}, {"=", 1},   {"Zm+v", 4},       {"Zm/v", 4},
+        {"Zm 9v", 5}, {"Zm9v\n", 5}, {"Zm\0v", 4}, {"Zh", 2},   {"Zm9", 3}, {"Z\xc3\xa9v", 4}, {"_x", 2},
     };
     for (size_t i = 0; i < COUNTOF(bad); i++) {
         iov_t out;
@@ -66,8 +66,8 @@ static void test_std_refusals(void **state)
 {
     (void)state;
     static const iov_t bad[] = {
-        {"Zg", 2},    {"Zg=", 3},    {"Zg===", 5}, {"Z===", 4}, {"====", 4}, {"=", 1},  {"Zm=v", 4},
-        {"Zh==", 4}, {"Zm9=", 4},  {"-_-_", 4},  {"Zm9v=", 5}, {"Zg==Zg==", 8}, {"Zm\0v", 4}, {"Zm9v\v", 5},
+        {"Zg", 2},   {"Zg=", 3},  {"Zg===", 5}, {"Z===", 4},  {"====", 4},     {"=", 1},     {"Zm=v", 4},
+        {"Zh==", 4}, {"Zm9=", 4}, {"-_-_", 4},  {"Zm9v=", 5}, {"Zg==Zg==", 8}, {"Zm\0v", 4}, {"Zm9v\v", 5},
     };
     for (size_t i = 0; i < COUNTOF(bad); i++) {
         iov_t out;
@@ -89,8 +89,10 @@ static void test_std_skips_white_space(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_both_ways),    cmocka_unit_test(test_every_length),
-        cmocka_unit_test(test_url_refusals), cmocka_unit_test(test_std_refusals),
+        cmocka_unit_test(test_both_ways),
+        cmocka_unit_test(test_every_length),
+        cmocka_unit_test(test_url_refusals),
+        cmocka_unit_test(test_std_refusals),
         cmocka_unit_test(test_std_skips_white_space),
     };
     h2o_mem_init_pool(&pool);

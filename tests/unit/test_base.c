@@ -11,9 +11,9 @@ static void test_compare(void **state)
         iov_t b;
         bool eq, ieq;
     } cases[] = {
-        {{"abc", 3}, {"abc", 3}, true, true},  {{"abc", 3}, {"ABC", 3}, false, true},
+        {{"abc", 3}, {"abc", 3}, true, true},    {{"abc", 3}, {"ABC", 3}, false, true},
         {{"abc", 3}, {"abcd", 4}, false, false}, {{"", 0}, {"", 0}, true, true},
-        {{NULL, 0}, {NULL, 0}, true, true},    {{"a\0b", 3}, {"a\0c", 3}, false, false},
+        {{NULL, 0}, {NULL, 0}, true, true},      {{"a\0b", 3}, {"a\0c", 3}, false, false},
         {{"[", 1}, {"{", 1}, false, false}, /* differ by 0x20 and are no letters */
     };
     for (size_t i = 0; i < COUNTOF(cases); i++) {
@@ -63,8 +63,9 @@ static void test_printable(void **state)
         size_t max;
         const char *out;
     } cases[] = {
-        {{"plain", 5}, 10, "plain"}, {{"plain", 5}, 5, "plain"},  {{"plain", 5}, 4, "plai..."}, {{"plain", 5}, 0, "..."},
-        {{"a\nb\x7f\xc3", 5}, 9, "a?b??"}, {{"a\0b", 3}, 9, "a?b"}, {{NULL, 0}, 9, ""},
+        {{"plain", 5}, 10, "plain"}, {{"plain", 5}, 5, "plain"},        {{"plain", 5}, 4, "plai..."},
+        {{"plain", 5}, 0, "..."},    {{"a\nb\x7f\xc3", 5}, 9, "a?b??"}, {{"a\0b", 3}, 9, "a?b"},
+        {{NULL, 0}, 9, ""},
     };
     for (size_t i = 0; i < COUNTOF(cases); i++) {
         iov_t out = iov_printable(&pool, cases[i].in, cases[i].max);
@@ -81,8 +82,16 @@ static void test_to_u64(void **state)
         bool ok;
         uint64_t out;
     } cases[] = {
-        {"0", true, 0}, {"007", true, 7}, {"18446744073709551615", true, UINT64_MAX}, {"18446744073709551616", false, 0},
-        {"99999999999999999999", false, 0}, {"", false, 0}, {"-1", false, 0}, {"+1", false, 0}, {" 1", false, 0}, {"1x", false, 0},
+        {"0", true, 0},
+        {"007", true, 7},
+        {"18446744073709551615", true, UINT64_MAX},
+        {"18446744073709551616", false, 0},
+        {"99999999999999999999", false, 0},
+        {"", false, 0},
+        {"-1", false, 0},
+        {"+1", false, 0},
+        {" 1", false, 0},
+        {"1x", false, 0},
     };
     for (size_t i = 0; i < COUNTOF(cases); i++) {
         uint64_t out = 0;
@@ -144,9 +153,14 @@ static void test_zeroed(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_compare), cmocka_unit_test(test_absent_stays_absent),
-        cmocka_unit_test(test_copies_are_terminated), cmocka_unit_test(test_printable), cmocka_unit_test(test_to_u64),
-        cmocka_unit_test(test_lists), cmocka_unit_test(test_sbuf), cmocka_unit_test(test_zeroed),
+        cmocka_unit_test(test_compare),
+        cmocka_unit_test(test_absent_stays_absent),
+        cmocka_unit_test(test_copies_are_terminated),
+        cmocka_unit_test(test_printable),
+        cmocka_unit_test(test_to_u64),
+        cmocka_unit_test(test_lists),
+        cmocka_unit_test(test_sbuf),
+        cmocka_unit_test(test_zeroed),
     };
     h2o_mem_init_pool(&pool);
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

@@ -53,7 +53,8 @@ static struct all must_read(const char *text)
 static void test_defaults(void **state)
 {
     (void)state;
-    static const char *const nothing[] = {"", "# only a comment\n", "{}", "str:\nwait: ~\nnumber: null\nlist:\n"};
+    static const char *const nothing[] = {"", "# only a comment\n", "{}",
+                                          "str:\nwait: ~\nnumber: null\nlist:\n"};
     for (size_t i = 0; i < COUNTOF(nothing); i++) {
         struct all a = must_read(nothing[i]);
         assert_null(a.str);
@@ -103,7 +104,8 @@ static void test_texts(void **state)
 static void test_bools(void **state)
 {
     (void)state;
-    static const char *const yes[] = {"true", "yes", "on", "True", "\"true\""}, *const no[] = {"false", "no", "off", "OFF"};
+    static const char *const yes[] = {"true", "yes", "on", "True", "\"true\""}, *const no[] = {"false", "no",
+                                                                                               "off", "OFF"};
     char text[64];
     for (size_t i = 0; i < COUNTOF(yes); i++) {
         snprintf(text, sizeof(text), "flag: %s", yes[i]);
@@ -125,7 +127,8 @@ static void test_numbers(void **state)
         const char *text;
         int64_t ms;
     } waits[] = {
-        {"0", 0}, {"0s", 0}, {"250ms", 250}, {"10s", 10000}, {"5m", 300000}, {"1h", 3600000}, {"3600s", 3600000},
+        {"0", 0},       {"0s", 0},       {"250ms", 250},     {"10s", 10000},
+        {"5m", 300000}, {"1h", 3600000}, {"3600s", 3600000},
     };
     for (size_t i = 0; i < COUNTOF(waits); i++) {
         char text[64];
@@ -269,7 +272,8 @@ static void test_errors_say_where_and_what(void **state)
 struct need {
     const char *name;
 };
-static const struct conf_key need_keys[] = {CONF_STR(struct need, name, "name", CONF_REQUIRED, "what it is called"), CONF_END};
+static const struct conf_key need_keys[] = {
+    CONF_STR(struct need, name, "name", CONF_REQUIRED, "what it is called"), CONF_END};
 
 static void test_required(void **state)
 {

@@ -182,22 +182,29 @@ static void test_file_errors(void **state)
 static void test_overrides(void **state)
 {
     (void)state;
-    write_file("m.yaml", "a: 1\nb: {x: 2, c: {a: 3}}\nc:\n  - {name: one, a: 4}\n  - {name: one.two, a: 5}\n  - {x: 6}\nname: [p, q]\n");
+    write_file("m.yaml", "a: 1\nb: {x: 2, c: {a: 3}}\nc:\n  - {name: one, a: 4}\n  - {name: one.two, a: 5}\n "
+                         " - {x: 6}\nname: [p, q]\n");
     static const struct {
         const char *override, *tree;
     } cases[] = {
         {"a=7", "{a:7 b:{c:{a:3} x:2} c:[{a:4 name:one},{a:5 name:one.two},{x:6}] name:[p,q]}"},
-        {"b.c.a=x: y # z", "{a:1 b:{c:{a:x: y # z} x:2} c:[{a:4 name:one},{a:5 name:one.two},{x:6}] name:[p,q]}"},
-        {"b.a=new=er", "{a:1 b:{a:new=er c:{a:3} x:2} c:[{a:4 name:one},{a:5 name:one.two},{x:6}] name:[p,q]}"},
+        {"b.c.a=x: y # z",
+         "{a:1 b:{c:{a:x: y # z} x:2} c:[{a:4 name:one},{a:5 name:one.two},{x:6}] name:[p,q]}"},
+        {"b.a=new=er",
+         "{a:1 b:{a:new=er c:{a:3} x:2} c:[{a:4 name:one},{a:5 name:one.two},{x:6}] name:[p,q]}"},
         {"b=[l, \"m n\"]", "{a:1 b:[l,m n] c:[{a:4 name:one},{a:5 name:one.two},{x:6}] name:[p,q]}"},
         {"b={x: [1]}", "{a:1 b:{x:[1]} c:[{a:4 name:one},{a:5 name:one.two},{x:6}] name:[p,q]}"},
         {"c.one.a=8", "{a:1 b:{c:{a:3} x:2} c:[{a:8 name:one},{a:5 name:one.two},{x:6}] name:[p,q]}"},
         {"c.one.two.a=8", "{a:1 b:{c:{a:3} x:2} c:[{a:4 name:one},{a:8 name:one.two},{x:6}] name:[p,q]}"},
-        {"c.one.b.x=8", "{a:1 b:{c:{a:3} x:2} c:[{a:4 b:{x:8} name:one},{a:5 name:one.two},{x:6}] name:[p,q]}"},
-        {"x.a.b=9", "{a:1 b:{c:{a:3} x:2} c:[{a:4 name:one},{a:5 name:one.two},{x:6}] name:[p,q] x:{a:{b:9}}}"},
+        {"c.one.b.x=8",
+         "{a:1 b:{c:{a:3} x:2} c:[{a:4 b:{x:8} name:one},{a:5 name:one.two},{x:6}] name:[p,q]}"},
+        {"x.a.b=9",
+         "{a:1 b:{c:{a:3} x:2} c:[{a:4 name:one},{a:5 name:one.two},{x:6}] name:[p,q] x:{a:{b:9}}}"},
         {"name=", "{a:1 b:{c:{a:3} x:2} c:[{a:4 name:one},{a:5 name:one.two},{x:6}]}"},
-        {"a=*.corp.example", "{a:*.corp.example b:{c:{a:3} x:2} c:[{a:4 name:one},{a:5 name:one.two},{x:6}] name:[p,q]}"},
-        {"a='[::1]:53'", "{a:[::1]:53 b:{c:{a:3} x:2} c:[{a:4 name:one},{a:5 name:one.two},{x:6}] name:[p,q]}"},
+        {"a=*.corp.example",
+         "{a:*.corp.example b:{c:{a:3} x:2} c:[{a:4 name:one},{a:5 name:one.two},{x:6}] name:[p,q]}"},
+        {"a='[::1]:53'",
+         "{a:[::1]:53 b:{c:{a:3} x:2} c:[{a:4 name:one},{a:5 name:one.two},{x:6}] name:[p,q]}"},
     };
     for (size_t i = 0; i < COUNTOF(cases); i++)
         assert_tree(load("m.yaml", cases[i].override), cases[i].tree);
@@ -220,7 +227,8 @@ static void test_override_errors(void **state)
         {"=x", "an override is KEY.KEY=VALUE"},
         {"", "an override is KEY.KEY=VALUE"},
         {"a.b=1", "-o a.b: \"a\" at m.yaml:1 is a single value"},
-        {"c.three.a=1", "-o c.three.a: no item of the list at m.yaml:3 is addressed by \"three.a\"; write ITEM.KEY, the items are: one, two"},
+        {"c.three.a=1", "-o c.three.a: no item of the list at m.yaml:3 is addressed by \"three.a\"; write "
+                        "ITEM.KEY, the items are: one, two"},
         {"c.one=1", "addressed by \"one\""},
         {"c.o.a=1", "addressed by \"o.a\""},
         {"name.p.x=1", "(none has a name)"},
@@ -306,7 +314,11 @@ static void test_secret_files(void **state)
     (void)state;
     static const struct {
         const char *content, *text;
-    } cases[] = {{"s3cret", "s3cret"}, {"s3cret\n", "s3cret"}, {"s3cret\r\n", "s3cret"}, {"two\nlines\n", "two\nlines"}, {" a \n\n", " a \n"}};
+    } cases[] = {{"s3cret", "s3cret"},
+                 {"s3cret\n", "s3cret"},
+                 {"s3cret\r\n", "s3cret"},
+                 {"two\nlines\n", "two\nlines"},
+                 {" a \n\n", " a \n"}};
     write_file("m.yaml", "secret: file:s\n");
     for (size_t i = 0; i < COUNTOF(cases); i++) {
         struct paths p;
@@ -325,7 +337,8 @@ static void test_path_errors(void **state)
         const char *text, *part;
     } cases[] = {
         {"\nfile: gone.pem\n", "m.yaml:2: file: the file "},
-        {"file: gone.pem\n", "/gone.pem cannot be read: No such file or directory; relative paths start from"},
+        {"file: gone.pem\n",
+         "/gone.pem cannot be read: No such file or directory; relative paths start from"},
         {"file: .\n", "it is not a file"},
         {"file: ''\n", "file: is empty"},
         {"files: [newline, gone.pem]\n", "files: the file "},
@@ -354,7 +367,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_fragments_merge, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_fragments_are_found_from_the_file_that_names_them, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_fragments_are_found_from_the_file_that_names_them, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(test_include_errors, setup, teardown),
         cmocka_unit_test_setup_teardown(test_file_errors, setup, teardown),
         cmocka_unit_test_setup_teardown(test_overrides, setup, teardown),

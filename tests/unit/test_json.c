@@ -8,8 +8,14 @@ static void test_accepts(void **state)
 {
     (void)state;
     static const char *const good[] = {
-        "{}", " { } \n", "{\"a\":1}", "{\"a\":{\"b\":[1,2.5,true,null,\"x\"]}}", "{\"a\":\"\\u00e9\\n\"}", "{\"\xc3\xa9\":1}",
-        "{\"a\":\"{[{[{[{[{[{[{[{[{[{[{[{[{[{[{[{[{[{[\"}", "{\"a\":\"\\\"[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[\"}",
+        "{}",
+        " { } \n",
+        "{\"a\":1}",
+        "{\"a\":{\"b\":[1,2.5,true,null,\"x\"]}}",
+        "{\"a\":\"\\u00e9\\n\"}",
+        "{\"\xc3\xa9\":1}",
+        "{\"a\":\"{[{[{[{[{[{[{[{[{[{[{[{[{[{[{[{[{[{[\"}",
+        "{\"a\":\"\\\"[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[\"}",
         "{\"a\":[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]}", /* 32 deep */
     };
     for (size_t i = 0; i < COUNTOF(good); i++) {
@@ -85,7 +91,8 @@ static void test_members(void **state)
     assert_true(json_get_iov(obj, "e").base != NULL && json_get_iov(obj, "e").len == 0);
     assert_null(json_get_iov(obj, "n").base);
     assert_null(json_get_iov(obj, "absent").base);
-    assert_string_equal(json_to_iov(&pool, obj).base, "{\"z\":\"x\\ty\",\"n\":5,\"e\":\"\",\"a\":[true,null]}");
+    assert_string_equal(json_to_iov(&pool, obj).base,
+                        "{\"z\":\"x\\ty\",\"n\":5,\"e\":\"\",\"a\":[true,null]}");
     json_decref(obj);
 }
 
@@ -99,7 +106,11 @@ static void test_str_repairs(void **state)
         {{"plain", 5}, "\"plain\""},
         {{NULL, 0}, "\"\""},
         {{"\xc3\xa9\xe2\x82\xac\xf0\x9f\x94\x91", 9}, "\"\xc3\xa9\xe2\x82\xac\xf0\x9f\x94\x91\""},
-        {{"a\xff" "b", 3}, "\"a\xef\xbf\xbd" "b\""},
+        {{"a\xff"
+          "b",
+          3},
+         "\"a\xef\xbf\xbd"
+         "b\""},
         {{"\xe2\x82", 2}, "\"\xef\xbf\xbd\xef\xbf\xbd\""},
         {{"\xc0\x80", 2}, "\"\xef\xbf\xbd\xef\xbf\xbd\""},
         {{"\xed\xa0\x80", 3}, "\"\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\""},
@@ -116,8 +127,9 @@ static void test_str_repairs(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_accepts), cmocka_unit_test(test_refuses),    cmocka_unit_test(test_size_is_bounded),
-        cmocka_unit_test(test_members), cmocka_unit_test(test_str_repairs),
+        cmocka_unit_test(test_accepts),         cmocka_unit_test(test_refuses),
+        cmocka_unit_test(test_size_is_bounded), cmocka_unit_test(test_members),
+        cmocka_unit_test(test_str_repairs),
     };
     h2o_mem_init_pool(&pool);
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

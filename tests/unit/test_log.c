@@ -38,7 +38,9 @@ static const char *line(void)
         return NULL;
     text[n] = '\0';
     int used = 0, year, month, day, hour, minute, second, ms;
-    assert_int_equal(sscanf(text, "%4d-%2d-%2dT%2d:%2d:%2d.%3dZ %n", &year, &month, &day, &hour, &minute, &second, &ms, &used), 7);
+    assert_int_equal(sscanf(text, "%4d-%2d-%2dT%2d:%2d:%2d.%3dZ %n", &year, &month, &day, &hour, &minute,
+                            &second, &ms, &used),
+                     7);
     assert_int_equal(used, 25);
     assert_int_equal(text[n - 1], '\n');
     assert_null(memchr(text, '\n', (size_t)n - 1));
@@ -65,9 +67,12 @@ static void test_values_are_escaped(void **state)
         iov_t in;
         const char *out;
     } cases[] = {
-        {{"two words", 9}, "\"two words\""}, {{"", 0}, "\"\""},
-        {{"a=b", 3}, "\"a=b\""},             {{"\"\\\n\r\t", 5}, "\"\\\"\\\\\\n\\r\\t\""},
-        {{"\0\x1b[31m", 6}, "\"\\x00\\x1b[31m\""}, {{"\xc3\xa9\x7f", 3}, "\"\\xc3\\xa9\\x7f\""},
+        {{"two words", 9}, "\"two words\""},
+        {{"", 0}, "\"\""},
+        {{"a=b", 3}, "\"a=b\""},
+        {{"\"\\\n\r\t", 5}, "\"\\\"\\\\\\n\\r\\t\""},
+        {{"\0\x1b[31m", 6}, "\"\\x00\\x1b[31m\""},
+        {{"\xc3\xa9\x7f", 3}, "\"\\xc3\\xa9\\x7f\""},
     };
     for (size_t i = 0; i < COUNTOF(cases); i++) {
         char expected[128];
