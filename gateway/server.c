@@ -2,7 +2,7 @@
 /* Start-up order: settings, workers, backends (their signer is spawned before there are threads that matter), database
  * check and this gateway's row, HTTPS certificates, listening sockets, loops. Shut-down: drain, hand the jobs back, end. */
 #include "server.h"
-#include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -198,6 +198,18 @@ static bool start(const struct server_options *o, struct settings *s, struct ser
     return *tls_out != NULL && server_loops_start(s, *tls_out, e) && pid_write(o->pid_file, e);
 }
 
+/* This h2o prints a line to stderr for every HTTP/2 frame type it does not know: a client could fill a disk. The log
+ * keeps a descriptor of its own. */
+static void stderr_quiet(void)
+{
+    log_info("gateway.stderr", KV_STR("closed", "http2 is on"));
+    int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+    if (null >= 0) {
+        dup2(null, STDERR_FILENO);
+        close(null);
+    }
+}
+
 int server_run(const struct server_options *o)
 {
     struct err e = ERR_INIT;
@@ -209,6 +221,8 @@ int server_run(const struct server_options *o)
         return fail(&e), 1;
     log_set_level((enum log_level)s->log_level);
     settings_publish(settings_ref(s));
+    if (s->limits.http2)
+        stderr_quiet();
     if (!start(o, s, &tls, &e)) {
         fail(&e);
         _exit(1); /* threads may run already; nothing is half-written */

@@ -35,7 +35,7 @@ struct thread {
 static struct {
     struct thread *v;
     unsigned n;
-    pthread_barrier_t barrier;
+    pthread_barrier_t barrier, end;
     struct serve *serve;
     struct settings *settings;
     struct server_tls *tls;
@@ -133,6 +133,7 @@ static void *thread_main(void *arg)
             server_tls_adopt(loops.tls, t->loop);
         serve_start(loops.serve, t->loop);
         loop_run(t->loop);
+        pthread_barrier_wait(&loops.end); /* nobody looks at another loop (metrics, wake-ups) after this */
         if (t->index == 0)
             server_tls_release(loops.tls);
     }
@@ -201,7 +202,7 @@ static bool listeners_open(struct settings *s, struct server_tls *tls, struct er
     struct serve_config cfg = {.listeners = v, .n_listeners = n, .body_max = 2 * (size_t)s->limits.body_max,
                                .connections_max = (unsigned)s->limits.connections,
                                .connections_per_ip = (unsigned)s->limits.connections_per_ip,
-                               .request_timeout_ms = s->limits.request_timeout_ms};
+                               .request_timeout_ms = s->limits.request_timeout_ms, .http2 = s->limits.http2};
     loops.serve = serve_open(&cfg, e);
     free(v);
     return loops.serve != NULL;
@@ -220,6 +221,7 @@ bool server_loops_start(struct settings *s, struct server_tls *tls, struct err *
     if (!listeners_open(s, tls, e))
         return false;
     pthread_barrier_init(&loops.barrier, NULL, loops.n + 1);
+    pthread_barrier_init(&loops.end, NULL, loops.n);
     for (unsigned i = 0; i < loops.n; i++) {
         loops.v[i].index = i;
         if (pthread_create(&loops.v[i].id, NULL, thread_main, &loops.v[i]) != 0)
@@ -303,6 +305,7 @@ void server_loops_stop(int64_t drain_ms)
         pthread_join(loops.v[i].id, NULL);
     }
     pthread_barrier_destroy(&loops.barrier);
+    pthread_barrier_destroy(&loops.end);
     serve_free(loops.serve);
     free(loops.v);
     loops.n = 0;

@@ -149,6 +149,7 @@ static const struct conf_key limits_keys[] = {
                   "for header and body to arrive; also idle time of a kept connection"),
     CONF_INT(struct settings_limits, orders_per_page, "orders_per_page", "100", 1, 1000, "in an orders list"),
     CONF_INT(struct settings_limits, contacts_max, "contacts_max", "10", 0, 100, "contacts of one account"),
+    CONF_BOOL(struct settings_limits, http2, "http2", "false", "offer HTTP/2 as well; see portico.yaml(5) before you do"),
     CONF_END,
 };
 
@@ -481,6 +482,7 @@ const char *settings_needs_restart(const struct settings *running, const struct 
     const struct { const char *key; bool same; } keys[] = {
         {"listen", same_listen(a, b)},
         {"database.url", same_text(a->database_url, b->database_url)},
+        {"limits.http2", a->limits.http2 == b->limits.http2},
         {"threads", a->threads == b->threads},
         {"workers", a->workers == b->workers},
         {"signer.user", same_text(a->signer_user, b->signer_user)},

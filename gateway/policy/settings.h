@@ -68,6 +68,7 @@ struct settings_validation {
 
 struct settings_limits {
     int64_t body_max, connections, connections_per_ip, request_timeout_ms, orders_per_page, contacts_max;
+    bool http2; /* offered beside HTTP/1.1; off by default: this h2o has no fix for its known floods */
 };
 
 struct settings_times {
