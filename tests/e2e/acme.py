@@ -475,11 +475,11 @@ class Client:
     def dns01_value(self, challenge):
         return b64(hashlib.sha256(self.key_authorization(challenge).encode()).digest())
 
-    def wait(self, url, statuses, timeout=60, every=0.1):
-        """Polls an object until its status is one of these; Prefer: wait lets the server say so at once."""
+    def wait(self, url, statuses, timeout=60, every=0.05):
+        """Polls an object until its status is one of these."""
         deadline = time.monotonic() + timeout
         while True:
-            r = self.read(url, headers={"Prefer": "wait=5"})
+            r = self.read(url)
             if r.json["status"] in statuses:
                 return r
             assert time.monotonic() < deadline, f"still {r.json['status']} after {timeout} s: {r}"

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import signal
 import sys
 from pathlib import Path
 
@@ -14,7 +15,13 @@ def pytest_addoption(parser):
     parser.addoption("--long", action="store_true", help="the 1,000-order and 200-kill forms")
 
 
+def stop(number, frame):
+    """Ended from outside (a time-out): what was started has to be stopped all the same."""
+    raise KeyboardInterrupt
+
+
 def pytest_configure(config):
+    signal.signal(signal.SIGTERM, stop)
     for text in ("ha: several gateways, take-over, crashes", "mtc: Merkle Tree Certificates"):
         config.addinivalue_line("markers", text)
     config.reports = []  # (title, lines): figures to print at the end
@@ -35,7 +42,7 @@ def pytest_runtest_makereport(item, call):
     if report.failed and env is not None:
         for g in env.gateways:
             if g.log.exists():
-                report.sections.append((f"end of {g.log}", harness.tail(g.log, 25)))
+                report.sections.append((f"end of {g.log}", harness.tail(g.log, 12)))
         if env.sanitizer_reports():
             report.sections.append(("sanitizers", env.sanitizer_reports()))
 

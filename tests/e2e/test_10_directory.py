@@ -135,7 +135,8 @@ def test_nonces_of_wrong_form_are_malformed(shared, nonce):
 def nonce_of(db, at):
     """A nonce as the gateways make them, issued at another time."""
     body = struct.pack(">q", int(at)) + os.urandom(8)
-    mac = hmac.new(bytes(db.one("SELECT value FROM secret WHERE name = 'nonce'")), body, hashlib.sha256).digest()
+    secret = bytes(db.one("SELECT value FROM secret WHERE name = 'nonce'"))
+    mac = hmac.new(hashlib.sha256(secret).digest(), body, hashlib.sha256).digest()
     return acme.b64(body + mac[:16])
 
 

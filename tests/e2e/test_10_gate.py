@@ -15,9 +15,11 @@ WITH_KID = [p for p in POSTS if p not in ("new-account", "revoke-cert")]
 READ_ONLY = ["account/x/orders", "order/x", "cert/x", "cert/x/1"]
 
 
-def message(client, url=None, payload=None, **changes):
-    url = url or client.kid
-    return acme.jws(client.key, client.protected(url, **changes), payload)
+def message(client, payload=None, **changes):
+    """A POST-as-GET of the account, with parts of its protected header replaced."""
+    head = client.protected(client.kid)
+    head.update(changes)
+    return acme.jws(client.key, head, payload)
 
 
 # ---- transport ----
@@ -210,7 +212,7 @@ BAD_RSA = {
 @pytest.mark.parametrize("what", BAD_RSA)
 def test_bad_rsa_public_keys(new_client, what):
     c = new_client(register=False)
-    size = len(acme.unb64(BAD_RSA[what]["n"]))
+    size = min(1024, len(acme.unb64(BAD_RSA[what]["n"])))
     r = c.post(c.directory["newAccount"], {}, jwk=BAD_RSA[what], alg="RS256", signature=b"\1" * size)
     assert r.status == 400 and r.problem == "badPublicKey", r
 

@@ -162,7 +162,7 @@ def test_other_statuses(attempt, status):
     attempt.fails("incorrectResponse", status, "127.0.0.1", attempt.path)
 
 
-@pytest.mark.parametrize("body, part", [(b"", "empty"), (b"hello world", "hello world"), (b"\x00\x1b[31m\xff<script>", "\\x1b"),
+@pytest.mark.parametrize("body, part", [(b"", "empty"), (b"hello world", "hello world"), (b"\x00\x1b[31m\xff<script>", "<script>"),
                                         (b"{token}", ""), (b"{token}.", "thumbprint"), (b"{token}.AAAA", "thumbprint"),
                                         (b" {answer}", ""), (b"x{answer}", ""), (b"{answer}x", "thumbprint"),
                                         (b"{answer}\n{answer}", "")])

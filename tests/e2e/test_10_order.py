@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """new-order and order (RFC 8555 7.4, RFC 8738)."""
 import datetime
+import threading
+import time
 
 import pytest
 
@@ -81,7 +83,7 @@ def test_names_that_are_fine(client, name):
 
 
 BAD_NAMES = ["a_b.test", "-a.test", "a-.test", "a..test", ".a.test", "a.test.", "a b.test", "*", "*.", "*.*.test", "a.*.test",
-             "a*.test", "bücher.test", "xn--.test", "xn--zzzzzzz.test", "ab--cd.test", "a" * 64 + ".test",
+             "a*.test", "bücher.test", "xn--.test", "xn--99999999.test", "ab--cd.test", "a" * 64 + ".test",
              ".".join(["a" * 60] * 5) + ".test", "127.0.0.1", "1.2.3", "a.test:80", "http://a.test", "a.test/", "user@a.test",
              "a.t\u0000est", "a.123", "[::1]", "::1"]
 
@@ -298,16 +300,20 @@ def test_nothing_is_at_unknown_ids(shared):
         assert r.status == 404 and r.is_problem, r
 
 
-def test_prefer_wait_is_answered_at_once_when_something_happens(client, env, name):
-    import threading
-    r = client.new_order([name])
-    authz = client.read(r.json["authorizations"][0])
-    challenge = env.publish(client, authz.json, "http-01")
-    started = now()
-    threading.Timer(0.3, lambda: client.clone().want(200, challenge["url"], {})).start()
-    waited = client.read(r.location, headers={"Prefer": "wait=20"})
-    assert waited.json["status"] == "ready"
-    assert now() - started < datetime.timedelta(seconds=15)
+@pytest.mark.parametrize("what", ["order", "authorization"])
+@pytest.mark.parametrize("at", [0, 1])
+def test_prefer_wait_is_answered_when_something_happens(env, gateways, name, what, at):
+    """Also when it happens at the other gateway (RFC 7240)."""
+    c = env.client(gateways[0])
+    r = c.new_order([name])
+    url = r.location if what == "order" else r.json["authorizations"][0]
+    challenge = env.publish(c, c.authzs(r.json)[0][1], "http-01")
+    waiting = c.clone(transport=env.transport(gateways[at]))
+    waiting.nonce()
+    threading.Timer(0.3, lambda: c.clone().want(200, challenge["url"], {})).start()
+    started = time.monotonic()
+    assert waiting.read(url, headers={"Prefer": "wait=20"}).json["status"] in ("ready", "valid")
+    assert time.monotonic() - started < 5
 
 
 def test_prefer_wait_ends(client, name):

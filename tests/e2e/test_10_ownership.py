@@ -4,7 +4,7 @@ import pytest
 
 import acme
 
-SECRETS = ("token", "identifiers", "orders", "contact", "BEGIN CERTIFICATE", "challenges")
+SECRETS = ('"token"', '"identifiers"', '"orders"', '"contact"', "BEGIN CERTIFICATE", '"challenges"')
 
 
 @pytest.fixture(scope="module")
