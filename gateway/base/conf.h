@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Configuration: YAML documents (libyaml, whose nodes keep line and column) read against rows. A row names a key, its
- * type, its member and its default as a user would write it; unknown keys, wrong types and impossible values are
- * errors with file, line and what would be right. Used at start and on reload, on one thread. */
+/* Configuration: YAML documents (libyaml, whose nodes keep line and column) read against rows. A row names a
+ * key, its type, its member and its default as a user would write it; unknown keys, wrong types and
+ * impossible values are errors with file, line and what would be right. Used at start and on reload, on one
+ * thread. */
 #ifndef PORTICO_CONF_H
 #define PORTICO_CONF_H
 
@@ -10,9 +11,12 @@
 struct conf;      /* a file with its fragments and overrides */
 struct conf_node; /* a place in it: mapping, sequence or scalar */
 
-/* Loads path. `include: [GLOB, ...]` at the top level merges fragments: their lists come before the main file's, a
- * mapping is merged key by key with the main file winning. overrides are "a.b=value" texts (values are YAML scalars or
- * flow sequences); a list item is addressed by its `name`: profiles.server.join_window=0. NULL and e on any error. */
+/* Loads path. `include: [GLOB, ...]` at the top level merges fragments (globs start from the file's folder; a
+ * fragment may include others): their lists come before the main file's, a mapping is merged key by key with
+ * the main file winning, a later fragment over an earlier one. A key without a value (null) counts as absent.
+ * overrides are "a.b=value" texts: the value is text as it stands unless it begins like a YAML list, mapping
+ * or quoted text; nothing makes the key absent. A list item is addressed by its `name`:
+ * profiles.server.join_window=0. NULL and e on any error. */
 struct conf *conf_load(const char *path, const char *const *overrides, size_t n_overrides, struct err *e) MUST_CHECK;
 /* The same from text, for tests; `name` stands in messages for the path. */
 struct conf *conf_parse(iov_t text, const char *name, struct err *e) MUST_CHECK;
@@ -81,8 +85,8 @@ extern const char CONF_REQUIRED[];
 #define CONF_NODE(st, m, key, d, h) {.name = key, .type = CONF_T_NODE, .offset = CONF_OFFSET(st, m, const struct conf_node *), .def = d, .help = h}
 #define CONF_END {.name = NULL}
 
-/* Reads a mapping (NULL = an empty one) into target, defaults included. Strings live as long as the conf. For a list
- * default write "a, b". Every unknown key is an error that names the keys there are. */
+/* Reads a mapping (NULL = an empty one) into target, defaults included. Strings live as long as the conf. For
+ * a list default write "a, b". Every unknown key is an error that names the keys there are. */
 bool conf_read(struct conf *c, const struct conf_node *map, const struct conf_key *keys, void *target, struct err *e) MUST_CHECK;
 
 #endif
