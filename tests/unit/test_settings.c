@@ -309,7 +309,7 @@ static void test_needs_restart(void **state UNUSED)
         {LISTEN, "listen: [{name: renamed, address: 127.0.0.1, port: 14000, tls: {issuer: house}}]\n", NULL},
         {BACKENDS, "backends:\n  - {name: house, driver: local, ca: {certificate: a, key: c}}\n"
                    "  - {name: corp, driver: est, url: 'https://est.example'}\n", "backends"},
-        {MORE, "times: {order: 1d, nonce: 2h}\nlog: {level: debug}\n"
+        {MORE, "times: {order: 1d, nonce: 30m}\nlog: {level: debug}\n"
                "validation: {http_port: 81, resolver: 127.0.0.1}\n", NULL},
         {PROFILES, "profiles: [{name: server, lifetime: 1d}, {name: short}]\n", NULL},
         {URL, "public_url: https://other.example\n", NULL},
