@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
+#include "backends/local/signer_client.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "http/http.h"
@@ -189,6 +190,7 @@ static bool start(const struct server_options *o, struct settings *s, struct ser
     if (name == NULL && gethostname(host, sizeof(host) - 1) == 0)
         name = host;
     worker_start(s->workers > 0 ? (unsigned)s->workers : (unsigned)sysconf(_SC_NPROCESSORS_ONLN), 4096);
+    signer_set_user(s->signer_user);
     jobs_env.backends = backends_open(s->conf, s->backends, e);
     if (jobs_env.backends == NULL || !server_routes_ok(s, e) || !database_start(s, name != NULL ? name : host, e))
         return false;
@@ -250,6 +252,13 @@ bool server_check(const struct server_options *o)
     struct settings *s = server_settings(o, &e);
     if (s == NULL)
         return fail(&e);
+    jobs_env.backends = backends_open(s->conf, s->backends, &e); /* certificates, keys and passphrases too */
+    bool ok = jobs_env.backends != NULL && server_routes_ok(s, &e);
+    backends_close(jobs_env.backends);
+    if (!ok) {
+        settings_unref(s);
+        return fail(&e);
+    }
     printf("%s: the configuration is good\n", o->config);
     for (size_t i = 0; i < s->n_listen; i++)
         printf("  listens on %s port %lld%s%s\n", s->listen[i].address, (long long)s->listen[i].port,
