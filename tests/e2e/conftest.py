@@ -24,14 +24,17 @@ def pytest_configure(config):
     signal.signal(signal.SIGTERM, stop)
     for text in ("ha: several gateways, take-over, crashes", "mtc: Merkle Tree Certificates"):
         config.addinivalue_line("markers", text)
-    config.reports = []  # (title, lines): figures to print at the end
 
 
-def pytest_terminal_summary(terminalreporter, config):
-    for title, lines in config.reports:
-        terminalreporter.section(title)
-        for line in lines:
-            terminalreporter.write_line(line)
+def pytest_terminal_summary(terminalreporter):
+    """The figures that tests found, also those of xdist's workers."""
+    for outcome in ("passed", "failed"):
+        for result in terminalreporter.stats.get(outcome, []):
+            for name, value in result.user_properties:
+                if name == "report":
+                    terminalreporter.section(value[0])
+                    for line in value[1]:
+                        terminalreporter.write_line(line)
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -40,17 +43,17 @@ def pytest_runtest_makereport(item, call):
     report = outcome.get_result()
     env = item.funcargs.get("env") if hasattr(item, "funcargs") else None
     if report.failed and env is not None:
-        for g in env.gateways:
-            if g.log.exists():
-                report.sections.append((f"end of {g.log}", harness.tail(g.log, 12)))
+        for g in [g for g in env.gateways if g.log.exists()][-2:]:
+            report.sections.append((f"end of {g.log}", harness.tail(g.log, 12)))
         if env.sanitizer_reports():
             report.sections.append(("sanitizers", env.sanitizer_reports()))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def report(request):
+    """report(title, lines): printed at the end."""
     def add(title, lines):
-        request.config.reports.append((title, lines))
+        request.node.user_properties.append(("report", [title, list(lines)]))
     return add
 
 

@@ -244,7 +244,7 @@ class Gateway:
         return sum(found)
 
     def said(self):
-        return f"--- {self.output}\n{tail(self.output)}\n--- {self.log}\n{tail(self.log)}"
+        return f"--- {self.output}\n{tail(self.output, 10)}\n--- {self.log}\n{tail(self.log, 10)}"
 
     def log_text(self):
         return self.log.read_text(errors="replace")

@@ -105,6 +105,7 @@ class Session:
         return self.thread.submit(work)
 
     def close(self):
+        self.conn.cancel()
         self.thread.shutdown()
         self.conn.close()
 

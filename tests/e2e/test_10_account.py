@@ -260,7 +260,7 @@ def test_update_is_seen_at_the_other_gateway_at_once(env, gateways, client):
 def test_deactivation(env, client, db):
     """Its key cannot be used or registered again, what was unfinished ends (RFC 8555 7.3.6)."""
     order = client.new_order([env.name(), env.name()])
-    env.dns.behave(order.json["identifiers"][0]["value"], delay=2)
+    env.dns.behave(order.json["identifiers"][0]["value"], delay=1)
     ready, _ = env.ready_order(client, [env.name()])
     authz = client.read(order.json["authorizations"][0]).json
     client.want(200, acme.challenge_of(authz, "http-01")["url"], {})

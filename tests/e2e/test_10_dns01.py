@@ -140,6 +140,13 @@ def test_resolver_that_is_silent(attempt, env):
     attempt.fails("dns", env.dns.text)
 
 
+def test_slow_resolver_is_waited_for(attempt, env):
+    """Recursion with a cold cache takes its time; validation.timeout says how much."""
+    env.dns.txt(attempt.record, attempt.value)
+    env.dns.behave(attempt.record, delay=1.0)
+    attempt.valid()
+
+
 def test_record_that_appears_a_moment_later(attempt, env):
     """SERVFAIL first, as while a zone is reloaded."""
     env.dns.behave(attempt.record, rcode="SERVFAIL")
