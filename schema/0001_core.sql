@@ -25,8 +25,8 @@ CREATE TABLE secret (
 INSERT INTO secret (name, value)
 SELECT 'nonce', sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()));
 
--- Spent nonces. slot = hour of issue modulo 4; the two slots that are neither this hour's nor the last one's are
--- truncated: nothing is ever deleted row by row.
+-- Spent nonces. slot = hour of issue modulo 4; the slot that was used three hours ago, and is next, is truncated: nothing
+-- is ever deleted row by row.
 CREATE TABLE nonce_spent (
     slot  int8 NOT NULL,
     nonce text NOT NULL,

@@ -11,8 +11,8 @@
 #define BATCH 500
 
 struct expire_state {
-    int64_t slot[2];
-    bool used[2];
+    int64_t slot;
+    bool used;
 };
 
 static void on_swept(struct task *t, struct db_unit *u)
@@ -34,12 +34,10 @@ static void sweep(struct job_run *r)
     q_expire_authz(u);
     q_expire_orders(u);
     q_expire_gateways(u);
-    for (int i = 0; i < 2; i++) {
-        if (!s->used[i])
-            continue;
+    if (s->used) {
         static unsigned (*const clear[4])(struct db_unit *) = {q_nonce_clear_0, q_nonce_clear_1, q_nonce_clear_2,
                                                                q_nonce_clear_3};
-        clear[s->slot[i]](u);
+        clear[s->slot](u);
     }
     job_load(r, u, on_swept);
 }
@@ -48,8 +46,7 @@ static void on_looked(struct task *t, struct db_unit *u)
 {
     struct job_run *r = JOB_OF(t);
     struct expire_state *s = r->state;
-    for (unsigned i = 0; i < 2; i++)
-        s->used[i] = db_get_bool(u, i, 0, 0);
+    s->used = db_get_bool(u, 0, 0, 0);
     sweep(r);
 }
 
@@ -57,11 +54,10 @@ void job_expire_start(struct job_run *r)
 {
     struct expire_state *s = POOL_NEW(&r->task.pool, struct expire_state, 1);
     r->state = s;
-    int64_t hour = clock_unix_s() / 3600;
+    /* Nonces live an hour at most, so this hour's slot and the last one's are in use; the one before is left alone for
+     * gateways whose clocks are behind. */
+    s->slot = (clock_unix_s() / 3600 + 1) % 4;
     struct db_unit *u = db_unit_new(&r->task);
-    for (int i = 0; i < 2; i++) { /* nonces live an hour at most: this hour's and the last one's slots are in use */
-        s->slot[i] = (hour + 1 + i) % 4;
-        q_nonce_slot_used(u, s->slot[i]);
-    }
+    q_nonce_slot_used(u, s->slot);
     job_load(r, u, on_looked);
 }

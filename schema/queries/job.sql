@@ -88,7 +88,7 @@ RETURNING id;
 DELETE FROM gateway WHERE lease_until < clock_timestamp() - interval '1 day'
    AND NOT EXISTS (SELECT 1 FROM job WHERE owner = gateway.id);
 
--- slot: one that is neither this hour's nor the last one's. 
+-- slot: the next hour's, last used three hours ago.
 -- name: nonce_slot_used   in: slot int8   out: used bool
 SELECT EXISTS (SELECT 1 FROM nonce_spent WHERE slot = :slot) AS used;
 
