@@ -4,6 +4,7 @@
 #include "io/dns_setup.h"
 #include <arpa/inet.h>
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -190,7 +191,7 @@ static bool open_zones(struct ub_ctx *ctx, struct err *e)
     return true;
 }
 
-struct ub_ctx *dns_setup(const struct dns_config *cfg, char **resolvers_out, struct err *e)
+static struct ub_ctx *new_context(const struct dns_config *cfg, char **resolvers_out, struct err *e)
 {
     struct ub_ctx *ctx = ub_ctx_create();
     if (ctx == NULL)
@@ -209,5 +210,15 @@ struct ub_ctx *dns_setup(const struct dns_config *cfg, char **resolvers_out, str
     *resolvers_out = strdup(f.text);
     if (*resolvers_out == NULL)
         abort();
+    return ctx;
+}
+
+struct ub_ctx *dns_setup(const struct dns_config *cfg, char **resolvers_out, struct err *e)
+{
+    /* libunbound reads a configuration file into global variables, and all loops start at once. */
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    pthread_mutex_lock(&lock);
+    struct ub_ctx *ctx = new_context(cfg, resolvers_out, e);
+    pthread_mutex_unlock(&lock);
     return ctx;
 }
