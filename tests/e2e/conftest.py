@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import contextlib
 import signal
 import sys
 from pathlib import Path
@@ -12,7 +13,8 @@ import harness  # noqa: E402
 
 
 def pytest_addoption(parser):
-    parser.addoption("--long", action="store_true", help="the 1,000-order and 200-kill forms")
+    with contextlib.suppress(ValueError):  # tests/clients has it too
+        parser.addoption("--long", action="store_true", help="the 1,000-order and 200-kill forms")
 
 
 def stop(number, frame):

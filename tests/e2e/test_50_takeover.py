@@ -195,14 +195,18 @@ def test_an_orderly_end_hands_over_at_once(env, pair):
 
 
 def test_requests_in_flight_are_answered_before_the_end(env, pair):
+    """SIGTERM while a newOrder waits in the database."""
     db, gateways = pair
     first = gateways[0]
     c = env.client(first)
-    order = c.new_order([env.name()])
+    c.nonce()
     got = []
-    t = threading.Thread(target=lambda: got.append(c.clone().read(order.location, headers={"Prefer": "wait=2"})))
-    t.start()
-    wait_for(lambda: first.log_text().count("order.new") >= 1, "the request")
-    first.stop()
+    t = threading.Thread(target=lambda: got.append(c.new_order([env.name()], None)))
+    with locked(db, "orders"):
+        t.start()
+        wait_for(db.waiters, "newOrder to wait")
+        first.signal(signal.SIGTERM)
+        wait_for(lambda: "gateway.draining" in first.log_text(), "the drain")
     t.join()
-    assert got and got[0].status == 200
+    assert got and got[0].status in (201, 503), got
+    assert first.process.wait(20) == 0
