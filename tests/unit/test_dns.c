@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <cmocka.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -425,6 +426,35 @@ static void test_config(void **state)
     assert_non_null(strstr(e.detail, "/nonexistent/root.key"));
 }
 
+static void *start_and_stop(void *arg)
+{
+    unsigned *started = arg;
+    struct loop *own = loop_new(1);
+    for (int i = 0; i < 20; i++) {
+        struct dns_config cfg = {.resolvers = (const char *const[]){server.address}, .n_resolvers = 1, .timeout_ms = 1000};
+        struct err e;
+        *started += dns_start(own, &cfg, &e);
+        dns_stop(own);
+        loop_turn(own, 0);
+    }
+    loop_free(own);
+    return NULL;
+}
+
+/* As the loops of a gateway do; libunbound's reader of configurations crashed in that. */
+static void test_threads_start_together(void **state)
+{
+    (void)state;
+    pthread_t threads[4];
+    unsigned started[4] = {0};
+    for (size_t i = 0; i < COUNTOF(threads); i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, start_and_stop, &started[i]), 0);
+    for (size_t i = 0; i < COUNTOF(threads); i++) {
+        pthread_join(threads[i], NULL);
+        assert_int_equal(started[i], 20);
+    }
+}
+
 /* A reload: the look-up under way ends with the old resolver, the next one goes to the new. */
 static void test_replaced_while_asking(void **state)
 {
@@ -554,6 +584,7 @@ int main(void)
         WITH_LOOP(test_parallel),
         WITH_LOOP(test_impossible_names),
         WITH_LOOP(test_config),
+        WITH_LOOP(test_threads_start_together),
         WITH_LOOP(test_replaced_while_asking),
         WITH_LOOP(test_cancel_and_stop),
         WITH_LOOP(test_dnssec_modes),
