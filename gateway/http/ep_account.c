@@ -200,9 +200,9 @@ static void deactivate(struct call *c, struct db_unit *u)
     iov_t error = problem_text(&c->task.pool, &doc);
     q_account_deactivate(u, id);
     q_account_drop_authz(u, id);
-    q_account_drop_orders(u, id, error);
-    q_account_drop_jobs(u, id);
     q_account_drop_issuances(u, id, error);
+    q_account_drop_jobs(u, id);
+    q_account_drop_orders(u, id, error);
     q_event_claimed(u, store_gateway(), iov_of(c->task.id), id, IOV("account"), id, IOV("deactivated"), IOV_NULL);
 }
 

@@ -34,17 +34,13 @@ static void say(struct issuing *s, const struct err *e)
 
 /* ---- refuse ---- */
 
-static unsigned refuse_orders_stmt(const struct issuing *s)
-{
-    return s->attempt_n > 0 ? 3 : 2; /* fence, [attempt_end,] issuance_refused, orders_refused */
-}
-
 static void refuse_build(struct job_run *r, struct db_unit *u)
 {
     struct issuing *s = r->state;
+    q_issuance_lock(u, s->id);
     attempt_end(s, u, "refuse");
     q_issuance_refused(u, s->id, s->error_text);
-    q_orders_refused(u, s->id, s->error_text);
+    s->stmt_orders = q_orders_refused(u, s->id, s->error_text);
     event(r, u, "refused", s->error_text);
 }
 
@@ -60,7 +56,7 @@ static void refuse_done(struct job_run *r, struct db_unit *u, bool ours)
     if (!ours)
         return;
     log_info("issuance.refused", KV_IOV("issuance", s->id), KV_IOV("backend", s->backend_name), KV_IOV("reason", s->detail));
-    wake_orders(u, refuse_orders_stmt(s));
+    wake_orders(u, s->stmt_orders);
 }
 
 void issue_outcome_refuse(struct issuing *s, const struct err *e)
@@ -89,20 +85,27 @@ static void check_run(struct worker_job *j)
     c->ok = policy_certificate(&c->pool, &c->asked, &c->chain, &c->cert, &c->err);
 }
 
+/* Of the statements that may end the issuance each does something only if those before did not: a new certificate, one
+ * that was handed out before, a refusal. */
 static void done_build(struct job_run *r, struct db_unit *u)
 {
     struct issuing *s = r->state;
     pool_t *pool = &r->task.pool;
+    iov_t leaf = s->chain.v[0], sha256 = pki_sha256_iov(pool, leaf);
+    q_issuance_lock(u, s->id);
     attempt_end(s, u, "done");
-    q_certificate_insert(u, s->certificate_id, s->id, iov_of(backend_common(s->backend)->name), s->cert.serial,
-                         pki_sha256_iov(pool, s->chain.v[0]), s->cert.not_before, s->cert.not_after, s->chain.v[0],
-                         s->chains_pem);
-    q_orders_issued(u, s->id, s->certificate_id);
+    s->stmt_certificate =
+        q_certificate_insert(u, s->certificate_id, s->id, iov_of(backend_common(s->backend)->name), s->cert.serial, sha256,
+                             s->cert.not_before, s->cert.not_after, leaf, s->chains_pem);
+    s->stmt_orders = q_orders_issued(u, s->id, s->certificate_id);
     s->revoke_job = pki_random_id(pool);
-    q_certificate_unwanted(u, s->certificate_id, s->id, s->revoke_job, store_gateway());
+    s->stmt_unwanted = q_certificate_unwanted(u, s->certificate_id, s->id, s->revoke_job, store_gateway());
+    q_event_claimed(u, store_gateway(), iov_of(r->job.id), s->account_id, IOV("certificate"), s->certificate_id,
+                    IOV("issued"), s->cert.serial);
+    s->stmt_adopted = q_certificate_adopt(u, s->id, sha256);
+    q_issuance_refused(u, s->id, s->error_text);
+    s->stmt_refused = q_orders_refused(u, s->id, s->error_text);
     event(r, u, "issued", s->cert.serial);
-    q_event_add(u, store_gateway(), iov_of(r->job.id), s->account_id, IOV("certificate"), s->certificate_id, IOV("issued"),
-                s->cert.serial);
 }
 
 static void done_done(struct job_run *r, struct db_unit *u, bool ours)
@@ -111,11 +114,17 @@ static void done_done(struct job_run *r, struct db_unit *u, bool ours)
     if (!ours)
         return;
     const char *backend = backend_common(s->backend)->name;
-    bool unwanted = db_rows(u, 4) > 0;
+    bool unwanted = db_rows(u, s->stmt_unwanted) > 0;
     log_info("issuance.done", KV_IOV("issuance", s->id), KV_STR("backend", backend), KV_IOV("certificate", s->certificate_id),
              KV_IOV("serial", s->cert.serial), KV_STR("unwanted", unwanted ? "yes" : "no"));
     store_latency_note(backend, (int64_t)(loop_now_ms(r->task.loop) - s->called_ms) + s->age_s * 1000);
-    wake_orders(u, 3);
+    wake_orders(u, s->stmt_orders);
+    wake_orders(u, s->stmt_adopted);
+    wake_orders(u, s->stmt_refused);
+    if (db_rows(u, s->stmt_certificate) == 0)
+        log_warn("issuance.seen_certificate", KV_IOV("issuance", s->id), KV_STR("backend", backend),
+                 KV_IOV("serial", s->cert.serial), KV_INT("orders", db_rows(u, s->stmt_adopted)),
+                 KV_STR("reason", "the CA handed out a certificate that it had issued before"));
     if (unwanted)
         store_job_born(r->task.loop, s->revoke_job, "revoke", s->certificate_id);
 }
@@ -189,6 +198,9 @@ static void check_start(struct issuing *s)
 static void answer_done(struct issuing *s, const struct issue_answer *a)
 {
     pool_t *pool = &s->run->task.pool;
+    struct err seen = ERR_INIT;
+    err_set(&seen, ACME_SERVER_INTERNAL, "the CA handed out a certificate that is revoked or another account's");
+    say(s, &seen); /* written only if that is so */
     s->chain = copy_list(pool, &a->chain);
     s->certificate_id = pki_random_id(pool);
     s->detail = IOV_NULL;

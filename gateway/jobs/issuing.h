@@ -34,6 +34,7 @@ struct issuing {
     struct iovs chain;       /* DER, leaf first */
     struct iovs chains_pem;
     iov_t certificate_id, revoke_job;
+    unsigned stmt_certificate, stmt_adopted, stmt_orders, stmt_unwanted, stmt_refused; /* of the unit that ends it */
 };
 
 /* The issue a driver works on: its own task, so that a driver that never answers can be left behind. */

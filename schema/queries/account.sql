@@ -49,28 +49,36 @@ SELECT set_claim(EXISTS (SELECT 1 FROM u)) AS done;
 -- name: account_drop_authz   in: id text   out: -
 UPDATE authz SET status = 'deactivated' WHERE account_id = :id AND status IN ('pending', 'valid') AND claimed();
 
--- name: account_drop_orders   in: id text, error text   out: -
-UPDATE orders SET status = 'invalid', error = :error
- WHERE account_id = :id AND status IN ('pending', 'ready', 'processing') AND claimed();
-
--- Issuances that may be in the CA's hands keep their job: what comes back is dealt with there.
--- name: account_drop_jobs   in: id text   out: -
-DELETE FROM job j
- WHERE j.account_id = :id AND claimed()
-   AND (j.kind = 'validate'
-        OR (j.kind = 'issue' AND EXISTS (SELECT 1 FROM issuance i WHERE i.id = j.ref AND i.attempts = 0)));
-
+-- Those that may be in the CA's hands stay live and keep their job: what comes back is dealt with there.
 -- name: account_drop_issuances   in: id text, error text   out: -
 UPDATE issuance SET state = 'refused', live = false, error = :error, updated_at = clock_timestamp()
  WHERE account_id = :id AND live AND attempts = 0 AND claimed();
 
--- keyChange: the new key is claimed like a new account's; the old one's row goes.
+-- After account_drop_issuances, whose row locks decide between it and attempt_begin. A job that is being written by its
+-- owner is left to it: waiting for it would be a circle, and it finds nothing to do the next time.
+-- name: account_drop_jobs   in: id text   out: -
+DELETE FROM job
+ WHERE id IN (SELECT j.id FROM job j
+               WHERE j.account_id = :id AND claimed()
+                 AND (j.kind = 'validate'
+                      OR (j.kind = 'issue' AND EXISTS (SELECT 1 FROM issuance i WHERE i.id = j.ref AND NOT i.live)))
+                 FOR UPDATE SKIP LOCKED);
+
+-- After account_drop_issuances: whoever ends an issuance locks it before its orders.
+-- name: account_drop_orders   in: id text, error text   out: -
+UPDATE orders SET status = 'invalid', error = :error
+ WHERE account_id = :id AND status IN ('pending', 'ready', 'processing') AND claimed();
+
+-- keyChange: the new key is claimed like a new account's; the old one's row goes. Of two changes of one account the
+-- second finds that the key it was signed with is the account's no more.
 -- name: account_key_change   in: directory text, id text, old_thumbprint text, thumbprint text, spki bytea   out: claimed bool, blocked bool
-WITH b AS (
+WITH a AS (
+    SELECT id FROM account WHERE id = :id AND thumbprint = :old_thumbprint AND pass() FOR UPDATE
+), b AS (
     SELECT EXISTS (SELECT 1 FROM blocked_key WHERE spki_sha256 = :spki) AS blocked
 ), c AS (
     INSERT INTO account_key (directory, thumbprint, account_id)
-    SELECT :directory, :thumbprint, :id FROM b WHERE pass() AND NOT b.blocked
+    SELECT :directory, :thumbprint, a.id FROM a, b WHERE NOT b.blocked
     ON CONFLICT DO NOTHING RETURNING 1
 ), d AS (
     DELETE FROM account_key WHERE directory = :directory AND thumbprint = :old_thumbprint AND account_id = :id

@@ -6,8 +6,9 @@
 WITH f AS (
     SELECT z.id FROM authz z
      WHERE z.account_id = :account_id AND z.directory = :directory AND z.ident = :base AND NOT z.wildcard
+       AND z.expires_at > clock_timestamp()
        AND ((z.status = 'valid' AND :want IS NOT NULL AND z.expires_at >= to_timestamp(:want) AND z.method = ANY (:methods))
-            OR (z.status = 'pending' AND z.preauth AND z.expires_at > clock_timestamp()))
+            OR (z.status = 'pending' AND z.preauth))
      ORDER BY z.status = 'valid' DESC, z.expires_at DESC LIMIT 1
 )
 SELECT set_config('portico.id', coalesce((SELECT id FROM f), :id), true) AS id, NOT made AS found
@@ -40,14 +41,15 @@ WITH u AS (
 )
 SELECT set_claim(EXISTS (SELECT 1 FROM u)) AS responded;
 
--- Deactivation takes the unfinished orders that rest on it along (RFC 8555 7.1.6).
+-- Deactivation takes the unfinished orders that rest on it along (RFC 8555 7.1.6). A job that is being written by its
+-- owner is left to it: waiting for it would be a circle, and it finds the authorization deactivated.
 -- name: authz_deactivate   in: id text, account_id text   out: done bool
 WITH u AS (
     UPDATE authz SET status = 'deactivated'
      WHERE id = :id AND account_id = :account_id AND status IN ('pending', 'valid') AND pass() RETURNING id
 ), j AS (
-    DELETE FROM job WHERE kind = 'validate' AND account_id = :account_id AND ref LIKE :id || '/%'
-       AND EXISTS (SELECT 1 FROM u)
+    DELETE FROM job WHERE id IN (SELECT id FROM job WHERE kind = 'validate' AND account_id = :account_id
+                                     AND ref LIKE :id || '/%' AND EXISTS (SELECT 1 FROM u) FOR UPDATE SKIP LOCKED)
 )
 SELECT set_claim(EXISTS (SELECT 1 FROM u)) AS done;
 

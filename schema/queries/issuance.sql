@@ -61,30 +61,54 @@ UPDATE orders SET retry_after_s = :retry_after_s,
        expires_at = greatest(expires_at, clock_timestamp() + make_interval(secs => :retry_after_s) + interval '1 day')
  WHERE issuance_id = :issuance_id AND status = 'processing' AND pass();
 
--- The certificate and everything that hangs on it, in one transaction.
+-- First in a unit that ends an issuance: order_finalize takes the same lock, so that an order either joined before, and
+-- is among those that hear of the end, or finds out in order_join that it is over.
+-- name: issuance_lock   in: id text   out: -
+SELECT pg_advisory_xact_lock(hashtextextended(account_id || encode(csr_sha256, 'hex'), 0))
+  FROM issuance WHERE id = :id AND pass();
+
+-- The certificate and everything that hangs on it, in one transaction. Zero rows: the issuance is over, or the CA handed
+-- out a certificate that is stored for another one.
 -- name: certificate_insert   in: id text, issuance_id text, backend text, serial text, der_sha256 bytea, not_before int8, not_after int8, der bytea, chains text[]   out: id text
 WITH i AS (
     UPDATE issuance SET state = 'done', live = false, certificate_id = :id, backend = :backend, error = NULL,
                         updated_at = clock_timestamp()
-     WHERE id = :issuance_id AND live AND pass()
+     WHERE id = :issuance_id AND live AND pass() AND NOT EXISTS (SELECT 1 FROM certificate WHERE der_sha256 = :der_sha256)
     RETURNING account_id, directory, profile, spki_sha256, names
+), c AS (
+    INSERT INTO certificate (id, issuance_id, account_id, directory, profile, backend, serial, der_sha256, spki_sha256, names,
+                             not_before, not_after, der, chains)
+    SELECT :id, :issuance_id, i.account_id, i.directory, i.profile, :backend, :serial, :der_sha256, i.spki_sha256, i.names,
+           to_timestamp(:not_before), to_timestamp(:not_after), :der, :chains FROM i
+    RETURNING id
 )
-INSERT INTO certificate (id, issuance_id, account_id, directory, profile, backend, serial, der_sha256, spki_sha256, names,
-                         not_before, not_after, der, chains)
-SELECT :id, :issuance_id, i.account_id, i.directory, i.profile, :backend, :serial, :der_sha256, i.spki_sha256, i.names,
-       to_timestamp(:not_before), to_timestamp(:not_after), :der, :chains FROM i
-RETURNING id;
+SELECT id FROM c WHERE set_claim(true);
 
 -- name: orders_issued   in: issuance_id text, certificate_id text   out: id text
 UPDATE orders SET status = 'valid', certificate_id = :certificate_id, error = NULL
- WHERE issuance_id = :issuance_id AND status = 'processing' AND pass()
+ WHERE issuance_id = :issuance_id AND status = 'processing' AND claimed()
 RETURNING id;
+
+-- A CA that is idempotent hands out for one CSR the certificate that an earlier issuance of the account got: its orders
+-- get that one. Not one that is revoked, not another account's.
+-- name: certificate_adopt   in: issuance_id text, der_sha256 bytea   out: id text
+WITH i AS (
+    UPDATE issuance i SET state = 'done', live = false, certificate_id = c.id, error = NULL, updated_at = clock_timestamp()
+      FROM certificate c
+     WHERE i.id = :issuance_id AND i.live AND pass() AND NOT claimed()
+       AND c.der_sha256 = :der_sha256 AND c.account_id = i.account_id AND c.directory = i.directory
+       AND c.revoke_state IS NULL AND NOT c.unwanted
+    RETURNING i.certificate_id
+)
+UPDATE orders o SET status = 'valid', certificate_id = i.certificate_id, error = NULL
+  FROM i WHERE o.issuance_id = :issuance_id AND o.status = 'processing'
+RETURNING o.id;
 
 -- Nobody waited for it any more: it is revoked.
 -- name: certificate_unwanted   in: id text, issuance_id text, job_id text, gateway text   out: id text
 WITH c AS (
     UPDATE certificate SET unwanted = true, revoke_state = 'pending', revoke_reason = 5
-     WHERE id = :id AND pass()
+     WHERE id = :id AND claimed()
        AND NOT EXISTS (SELECT 1 FROM orders WHERE issuance_id = :issuance_id AND status = 'valid')
     RETURNING id, account_id
 )
