@@ -170,7 +170,7 @@ static int cmd_eab_add(struct ctl *c, char **argv)
     }
     if (!expires_of(c, &ttl_s, &e))
         return failed(&e);
-    pki_random(key, sizeof(key));
+    pki_random_arg(key, sizeof(key)); /* certbot has to take it as a value */
     iov_t raw = {(char *)key, sizeof(key)}, kid = pki_random_id(&c->pool);
     struct db_param p[] = {DB_TEXT(kid), DB_TEXT(iov_of(argv[0])), DB_TEXT(iov_of(c->directory)), DB_BYTEA(raw),
                            DB_TEXT(policy_of(c)), ttl_s > 0 ? DB_INT(ttl_s) : DB_NULL};

@@ -12,9 +12,10 @@ iov_t pki_sha256_iov(pool_t *pool, iov_t in);
 /* hash_bits 256, 384 or 512; out holds up to 64 bytes; returns the length. */
 size_t pki_hmac(int hash_bits, iov_t key, iov_t in, uint8_t *out);
 void pki_random(void *buf, size_t n); /* aborts when the generator fails */
+void pki_random_arg(void *buf, size_t n); /* such that its base64url does not begin with "-" */
 bool pki_equal(iov_t a, iov_t b);     /* constant time for equal lengths */
 void pki_wipe(void *buf, size_t n);
-/* 128 random bits as 22 characters of base64url: every id of Portico. */
+/* 128 random bits as 22 characters of base64url, the first no "-": every id of Portico. */
 iov_t pki_random_id(pool_t *pool);
 
 /* ---- public keys ---- */

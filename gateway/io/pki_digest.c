@@ -128,9 +128,17 @@ void pki_wipe(void *buf, size_t n)
         OPENSSL_cleanse(buf, n);
 }
 
+/* Six bits of 62 are the "-" of base64url, with which command lines take a value for an option. */
+void pki_random_arg(void *buf, size_t n)
+{
+    do
+        pki_random(buf, n);
+    while (*(uint8_t *)buf >> 2 == 62);
+}
+
 iov_t pki_random_id(pool_t *pool)
 {
     char bytes[16];
-    pki_random(bytes, sizeof(bytes));
+    pki_random_arg(bytes, sizeof(bytes));
     return b64_encode(pool, (iov_t){bytes, sizeof(bytes)});
 }

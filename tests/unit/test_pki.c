@@ -61,6 +61,8 @@ static void test_digests(void **state)
     iov_t a = pki_random_id(&pool), b = pki_random_id(&pool);
     assert_int_equal(a.len, 22);
     assert_false(iov_eq(a, b));
+    for (int i = 0; i < 2000; i++) /* one in 64 would, and a command line would take it for an option */
+        assert_true(pki_random_id(&pool).base[0] != '-');
 }
 
 /* ---- keys ---- */
