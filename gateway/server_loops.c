@@ -113,6 +113,8 @@ static void thread_stop(struct thread *t)
     db_stop(l);
     for (int i = 0; i < 5; i++) /* what was posted last */
         loop_turn(l, 0);
+    if (t->ok)
+        job_runner_free(l);
     http_loop_stop(l);
     loop_free(l);
     atomic_store(&t->ended, true);

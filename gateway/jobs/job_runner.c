@@ -34,6 +34,7 @@ struct runner {
     unsigned busy; /* active */
     struct job_run *asleep;
     bool draining;
+    bool stopped; /* the database connection goes: nothing is repeated any more */
     struct loop_timer take, overdue, beat;
 };
 #define LOOPS_MAX 256
@@ -212,7 +213,10 @@ static void run_failed(struct task *t, const struct err *e)
     struct job_run *r = JOB_OF(t);
     log_warn("job.repeat", KV_STR("job", r->job.id), KV_STR("kind", r->kind->name), KV_STR("ref", r->job.ref),
              KV_STR("reason", e->cause[0] != '\0' ? e->cause : e->detail));
-    run_sleep(r, RELOAD_MS);
+    if (runner_of(r)->stopped)
+        run_over(r);
+    else
+        run_sleep(r, RELOAD_MS);
 }
 
 void job_drop(struct job_run *r)
@@ -255,6 +259,10 @@ static void commit_failed(struct task *t, struct db_unit *u, const struct err *e
 {
     struct job_run *r = JOB_OF(t);
     (void)u;
+    if (runner_of(r)->stopped) { /* the row tells the next owner where to go on */
+        run_over(r);
+        return;
+    }
     atomic_fetch_add(&stats.commit_repeats, 1);
     log_warn("job.commit_repeat", KV_STR("job", r->job.id), KV_STR("kind", r->kind->name),
              KV_STR("sent", sent ? "yes" : "no"), KV_STR("reason", e->cause[0] != '\0' ? e->cause : e->detail));
@@ -408,7 +416,8 @@ static void beat_over(struct scan *s)
     struct settings *set = settings_current();
     lease = set->times.lease_ms;
     settings_unref(set);
-    loop_timer_start(s->runner->loop, &s->runner->beat, (uint64_t)lease / 4, on_beat);
+    if (!s->runner->stopped)
+        loop_timer_start(s->runner->loop, &s->runner->beat, (uint64_t)lease / 4, on_beat);
     task_unref(&s->task);
 }
 
@@ -470,6 +479,7 @@ unsigned job_runner_busy(struct loop *l)
 void job_runner_stop(struct loop *l)
 {
     struct runner *rn = runners[loop_index(l)];
+    rn->draining = rn->stopped = true;
     loop_timer_stop(&rn->beat);
     loop_timer_stop(&rn->take);
     loop_timer_stop(&rn->overdue);
@@ -480,6 +490,10 @@ void job_runner_stop(struct loop *l)
         known_remove(r->job.id);
         task_unref(&r->task);
     }
+}
+
+void job_runner_free(struct loop *l)
+{
+    free(runners[loop_index(l)]);
     runners[loop_index(l)] = NULL;
-    free(rn);
 }

@@ -67,7 +67,10 @@ void job_runner_start(struct loop *l);
 /* Stops taking and starting; runs in flight go on until job_runner_busy() is 0 or the drain ends. */
 void job_runner_drain(struct loop *l);
 unsigned job_runner_busy(struct loop *l);
+/* Before db_stop: nothing begins or is repeated after this; what db_stop fails ends quietly, its rows are the next
+ * gateway's. Then, after a last turn of the loop, free. */
 void job_runner_stop(struct loop *l);
+void job_runner_free(struct loop *l);
 
 struct job_stats {
     uint64_t started, done, taken_over, fenced, commit_repeats;
