@@ -119,7 +119,7 @@ def test_bad_signature_does_not_spend_the_nonce(shared):
     assert shared.post(shared.kid, nonce=nonce).status == 200
 
 
-@pytest.mark.parametrize("nonce", [acme.b64(os.urandom(32)), acme.b64(os.urandom(16)), acme.b64(b""), "A" * 200,
+@pytest.mark.parametrize("nonce", [acme.b64(b"n" * 32), acme.b64(b"n" * 16), "", "A" * 200,
                                    acme.UNSET])
 def test_foreign_nonces_are_badnonce(shared, nonce):
     r = shared.post(shared.kid, nonce=nonce)
