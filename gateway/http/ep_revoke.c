@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* revoke-cert (RFC 8555 7.6): by the account that owns the certificate, by one that holds authorizations for all its
- * names, or by the certificate's own key. 200 only once the CA has done it. */
+ * names, or by the certificate's own key. 200 only once the CA has done it. Who proves to hold the key and says that it
+ * is compromised is believed, even after another revocation, and the key is blocked. */
 #include "base/b64.h"
 #include "base/log.h"
 #include "http/endpoints.h"
@@ -13,6 +14,7 @@ struct revoke_call {
 };
 enum { REV_FIND = 1, REV_CLAIM, REV_EVENT };
 
+#define REASON_KEY_COMPROMISE 1
 static const int64_t reasons_allowed[] = {0, 1, 3, 4, 5, 9};
 
 static void on_state(struct task *t, struct db_unit *u)
@@ -66,10 +68,10 @@ static void on_revoke(struct call *c, struct db_unit *u)
         call_refuse(c, ACME_UNAUTHORIZED, r->by_key ? "the JWS is not signed with the certificate's key"
                                                     : "the account neither owns the certificate nor holds valid "
                                                       "authorizations for all its names");
-    } else if (iov_is(state, "done")) {
+    } else if (db_rows(u, REV_CLAIM) == 0 && iov_is(state, "done")) {
         call_refuse(c, ACME_ALREADY_REVOKED, "%s", "");
     } else {
-        if (db_rows(u, REV_CLAIM) > 0)
+        if (db_rows(u, REV_CLAIM) > 0 && db_get_bool(u, REV_CLAIM, 0, COL_revoke_claim_born))
             store_job_born(c->task.loop, r->job_id, "revoke", r->certificate_id);
         wait_for(c);
     }
@@ -115,5 +117,7 @@ void ep_revoke(struct call *c)
     q_revoke_claim(u, r->der_sha256, dir, c->account.id, r->spki_sha256, r->reason, r->job_id, store_gateway());
     q_event_claimed(u, store_gateway(), iov_of(c->task.id), c->account.id, IOV("certificate"), iov_hex(pool, r->der_sha256),
                     IOV("revoke asked"), by);
+    if (r->by_key && r->reason == REASON_KEY_COMPROMISE)
+        q_block_key(u, r->der_sha256, dir, r->spki_sha256, IOV("keyCompromise"));
     call_run(c, u, on_revoke);
 }

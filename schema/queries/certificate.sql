@@ -18,12 +18,14 @@ SELECT c.id, c.account_id, c.spki_sha256, c.backend, c.revoke_state, c.revoke_re
   FROM certificate c
  WHERE c.der_sha256 = :der_sha256 AND c.directory = :directory AND pass();
 
--- by_key: the request was signed with the key whose SPKI hash is spki.
--- name: revoke_claim   in: der_sha256 bytea, directory text, account_id text, spki_sha256 bytea, reason int8, job_id text, gateway text   out: id text
+-- spki_sha256: of the key that signed, when it was not an account's. The certificate's own may raise the reason of a
+-- revocation to keyCompromise (1) whatever became of it. born: the job is new, not one that was under way already.
+-- name: revoke_claim   in: der_sha256 bytea, directory text, account_id text, spki_sha256 bytea, reason int8, job_id text, gateway text   out: id text, born bool
 WITH c AS (
     UPDATE certificate c SET revoke_state = 'pending', revoke_reason = :reason, revoke_error = NULL
      WHERE c.der_sha256 = :der_sha256 AND c.directory = :directory AND pass()
-       AND (c.revoke_state IS NULL OR c.revoke_state = 'refused')
+       AND (c.revoke_state IS NULL OR c.revoke_state = 'refused'
+            OR (:reason = 1 AND c.revoke_reason <> 1 AND c.spki_sha256 = :spki_sha256))
        AND (c.spki_sha256 = :spki_sha256
             OR (:account_id IS NOT NULL AND (c.account_id = :account_id OR NOT EXISTS (
                 SELECT 1 FROM unnest(c.names) AS n (name)
@@ -35,13 +37,16 @@ WITH c AS (
     RETURNING c.id, c.account_id
 ), j AS (
     INSERT INTO job (id, kind, ref, account_id, owner)
-    SELECT :job_id, 'revoke', c.id, c.account_id, :gateway FROM c ON CONFLICT DO NOTHING
+    SELECT :job_id, 'revoke', c.id, c.account_id, :gateway FROM c ON CONFLICT DO NOTHING RETURNING 1
 )
-SELECT c.id FROM c WHERE set_claim(true);
+SELECT c.id, EXISTS (SELECT 1 FROM j) AS born FROM c WHERE set_claim(true);
 
--- Only with reason keyCompromise signed by the certificate's own key: the key is blocked for good.
--- name: block_key   in: spki_sha256 bytea, reason text   out: -
-INSERT INTO blocked_key (spki_sha256, reason) SELECT :spki_sha256, :reason WHERE claimed() ON CONFLICT DO NOTHING;
+-- For reason keyCompromise signed by the certificate's own key, revoked before or not: the key is blocked for good.
+-- name: block_key   in: der_sha256 bytea, directory text, spki_sha256 bytea, reason text   out: -
+INSERT INTO blocked_key (spki_sha256, reason)
+SELECT c.spki_sha256, :reason FROM certificate c
+ WHERE c.der_sha256 = :der_sha256 AND c.directory = :directory AND c.spki_sha256 = :spki_sha256 AND pass()
+ON CONFLICT DO NOTHING;
 
 -- name: revoke_state   in: id text   out: revoke_state text, revoke_error text
 SELECT revoke_state, revoke_error FROM certificate WHERE id = :id;
@@ -54,7 +59,7 @@ SELECT backend, serial, der, coalesce(revoke_reason, 0) AS reason, account_id, r
 -- The backend's CRL is due at once.
 -- name: revoke_done   in: id text, job_id text, gateway text   out: id text, crl_job bool
 WITH c AS (
-    UPDATE certificate SET revoke_state = 'done', revoked_at = clock_timestamp()
+    UPDATE certificate SET revoke_state = 'done', revoked_at = coalesce(revoked_at, clock_timestamp())
      WHERE id = :id AND revoke_state = 'pending' AND pass() RETURNING id, backend
 ), j AS (
     INSERT INTO job (id, kind, ref, owner)
@@ -62,16 +67,19 @@ WITH c AS (
 )
 SELECT c.id, EXISTS (SELECT 1 FROM j) AS crl_job FROM c;
 
+-- A certificate whose reason alone the CA would not change stays revoked.
 -- name: revoke_refused   in: id text, error text   out: -
-UPDATE certificate SET revoke_state = 'refused', revoke_error = :error WHERE id = :id AND revoke_state = 'pending' AND pass();
+UPDATE certificate SET revoke_state = CASE WHEN revoked_at IS NULL THEN 'refused' ELSE 'done' END, revoke_error = :error
+ WHERE id = :id AND revoke_state = 'pending' AND pass();
 
 -- ---- CRLs ----
 
--- fresh: it covers every revocation and is not near its end.
+-- fresh: it covers every revocation, and every reason raised to keyCompromise, and is not near its end.
 -- name: crl_read   in: backend text   out: der bytea, number int8, fresh bool, next_update int8
 SELECT l.der, l.number,
        l.next_update > clock_timestamp() + (l.next_update - l.this_update) / 4
-       AND l.covers = (SELECT count(*) FROM certificate c WHERE c.backend = l.backend AND c.revoked_at IS NOT NULL) AS fresh,
+       AND l.covers = (SELECT count(*) + count(*) FILTER (WHERE c.revoke_reason = 1)
+                         FROM certificate c WHERE c.backend = l.backend AND c.revoked_at IS NOT NULL) AS fresh,
        unix(l.next_update) AS next_update
   FROM crl l WHERE l.backend = :backend;
 
@@ -83,7 +91,8 @@ INSERT INTO job (id, kind, ref, owner) VALUES (:job_id, 'crl', :backend, :gatewa
 -- name: crl_entries   in: backend text   out: covers int8, number int8, db_now int8, serial text, revoked_at int8, reason int8
 SELECT t.covers, coalesce((SELECT number FROM crl WHERE backend = :backend), 0) AS number, unix(clock_timestamp()) AS db_now,
        e.serial, e.revoked_at, e.reason
-  FROM (SELECT count(*) AS covers FROM certificate WHERE backend = :backend AND revoked_at IS NOT NULL) t
+  FROM (SELECT count(*) + count(*) FILTER (WHERE revoke_reason = 1) AS covers
+          FROM certificate WHERE backend = :backend AND revoked_at IS NOT NULL) t
   LEFT JOIN LATERAL (
         SELECT c.serial, unix(c.revoked_at) AS revoked_at, coalesce(c.revoke_reason, 0) AS reason
           FROM certificate c
