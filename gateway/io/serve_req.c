@@ -301,7 +301,8 @@ static int on_req(h2o_handler_t *self UNUSED, h2o_req_t *req)
     h2o_linklist_insert(&c->owner->requests, &h->link);
     c->active++;
     c->total++;
-    process(h);
+    if (c->dropped < DROPS_MAX) /* what was read together with the last straw gets no handler; the cut ends it */
+        process(h);
     return 0;
 }
 
