@@ -17,7 +17,7 @@ TOKEN = re.compile(r"'(?:[^']|'')*'|\"[^\"]*\"|--[^\n]*|/\*.*?\*/|::|:[a-zA-Z_]\
 
 
 class Statement:
-    """One statement; text() puts something of the caller's choice in place of each parameter."""
+    """One statement, prepared and executed by the server as the programs do it."""
 
     def __init__(self, name, where):
         self.name, self.where, self.params, self.out, self.body = name, where, [], [], ""
@@ -30,25 +30,19 @@ class Statement:
             else:
                 self.out = [n for n, _ in found]
 
-    def text(self, parameter, other=lambda s: s):
-        known = {n: (i, t) for i, (n, t, _) in enumerate(self.params)}
-        out = []
+    def prepare(self):
+        number = {n: i for i, (n, _, _) in enumerate(self.params, 1)}
+        text = ""
         for token in TOKEN.findall(self.body):
             if token.startswith("--") or token.startswith("/*"):
                 continue
-            if len(token) > 1 and token[0] == ":" and token != "::":
-                out.append(parameter(token[1:], *known[token[1:]]))
-            else:
-                out.append(other(token))
-        return "".join(out).strip().rstrip(";")
-
-    def prepare(self):
+            text += f"${number[token[1:]]}" if re.fullmatch(r":\w+", token) else token
         types = ", ".join(t for _, t, _ in self.params)
-        return (f"PREPARE {self.name}{f' ({types})' if types else ''} AS "
-                + self.text(lambda name, i, t: f"${i + 1}"))
+        return f"PREPARE {self.name}{f' ({types})' if types else ''} AS " + text.strip().rstrip(";")
 
-    def query(self):
-        return self.text(lambda name, i, t: f"(%({name})s)::{t}", lambda s: s.replace("%", "%%"))
+    def execute(self):
+        values = ", ".join(f"(%({n})s)::{t}" for n, t, _ in self.params)
+        return f"EXECUTE {self.name}" + (f" ({values})" if values else "")
 
     def values(self, given):
         assert set(given) == {n for n, _, _ in self.params}, (self.name, sorted(given), self.params)
@@ -73,7 +67,6 @@ def load(directory=QUERIES):
 
 
 STATEMENTS = load()
-QUERY = {name: s.query() for name, s in STATEMENTS.items()}
 
 
 class Session:
@@ -83,6 +76,7 @@ class Session:
         self.conn = psycopg2.connect(url, options=f"-c lock_timeout={lock_timeout} -c statement_timeout=30s")
         self.pid = self.conn.info.backend_pid
         self.thread = concurrent.futures.ThreadPoolExecutor(1)
+        self.prepared = set()
 
     def __getattr__(self, name):
         """session.order_read(id=...): the rows of that statement."""
@@ -91,8 +85,12 @@ class Session:
         return lambda **given: self.run(name, given)
 
     def run(self, name, given):
+        s = STATEMENTS[name]
         with self.conn.cursor(cursor_factory=psycopg2.extras.DictCursor) as cursor:
-            cursor.execute(QUERY[name], STATEMENTS[name].values(given))
+            if name not in self.prepared:
+                cursor.execute(s.prepare())
+                self.prepared.add(name)
+            cursor.execute(s.execute(), s.values(given))
             return cursor.fetchall() if cursor.description else cursor.rowcount
 
     def commit(self):

@@ -14,7 +14,7 @@ import psycopg2
 import pytest
 
 import harness
-from sql import QUERIES, QUERY, STATEMENTS, Lane, Session, play, schedules
+from sql import QUERIES, STATEMENTS, Lane, Session, play, schedules
 
 HOUR = 3600
 ids = itertools.count(1)
@@ -53,34 +53,31 @@ class Ledger:
 
     def account(self, directory="d", eab=None, status="valid"):
         account = new_id("account")
-        self.rows("INSERT INTO account (id, directory, status, jwk, thumbprint, eab_kid) VALUES (%s, %s, %s, '{}', %s, %s)",
-                  account, directory, status, "key of " + account, eab)
-        self.rows("INSERT INTO account_key (directory, thumbprint, account_id) VALUES (%s, %s, %s)", directory,
-                  "key of " + account, account)
+        self.rows("INSERT INTO account (id, directory, status, jwk, thumbprint, eab_kid) VALUES (%s, %s, %s, '{}', %s, %s); "
+                  "INSERT INTO account_key (directory, thumbprint, account_id) VALUES (%s, %s, %s)",
+                  account, directory, status, "key of " + account, eab, directory, "key of " + account, account)
         return account
 
     def authz(self, account, ident, status="valid", lasts_s=HOUR, directory="d", method="http-01", wildcard=False,
               preauth=False, challenge="processing"):
         authz = new_id("authz")
         self.rows("INSERT INTO authz (id, account_id, directory, ident, wildcard, preauth, status, method, expires_at) VALUES "
-                  "(%s, %s, %s, %s, %s, %s, %s, %s, clock_timestamp() + make_interval(secs => %s))", authz, account,
-                  directory, ident, wildcard, preauth, status, method if status == "valid" else None, lasts_s)
-        for position, kind in enumerate(("http-01", "dns-01")):
-            self.rows("INSERT INTO challenge (authz_id, type, position, token, status, responded_at) "
-                      "VALUES (%s, %s, %s, 'token', %s, clock_timestamp())", authz, kind, position,
-                      challenge if status == "pending" else "valid")
+                  "(%s, %s, %s, %s, %s, %s, %s, %s, clock_timestamp() + make_interval(secs => %s)); "
+                  "INSERT INTO challenge (authz_id, type, position, token, status, responded_at) "
+                  "SELECT %s, t, n, 'token', %s, clock_timestamp() FROM (VALUES ('http-01', 0), ('dns-01', 1)) v (t, n)",
+                  authz, account, directory, ident, wildcard, preauth, status, method if status == "valid" else None, lasts_s,
+                  authz, challenge if status == "pending" else "valid")
         return authz
 
     def order(self, account, authzs, status="ready", names=("dns:a.test",), directory="d", profile="p", not_after=None,
               replaces=None, issuance=None):
-        order, left = new_id("order"), 0
-        for position, authz in enumerate(authzs, 1):
-            self.rows("INSERT INTO order_authz (order_id, position, authz_id) VALUES (%s, %s, %s)", order, position, authz)
-            left += self.one("SELECT count(*) FROM authz WHERE id = %s AND status = 'pending'", authz)
-        self.rows("INSERT INTO orders (id, account_id, directory, profile, status, idents, names, authz_left, not_after, "
-                  "backends, route, replaces, issuance_id, expires_at) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, "
-                  "to_timestamp(%s), '{house}', 'test', %s, %s, clock_timestamp() + interval '1 day')", order, account,
-                  directory, profile, status, list(names), list(names), left, not_after, replaces, issuance)
+        order = new_id("order")
+        self.rows("INSERT INTO order_authz (order_id, position, authz_id) SELECT %s, n, z FROM unnest(%s) WITH ORDINALITY v (z, n); "
+                  "INSERT INTO orders (id, account_id, directory, profile, status, idents, names, authz_left, not_after, "
+                  "backends, route, replaces, issuance_id, expires_at) VALUES (%s, %s, %s, %s, %s, %s, %s, "
+                  "(SELECT count(*) FROM authz WHERE id = ANY (%s) AND status = 'pending'), to_timestamp(%s), '{house}', 'test', "
+                  "%s, %s, clock_timestamp() + interval '1 day')", order, list(authzs), order, account, directory, profile,
+                  status, list(names), list(names), list(authzs), not_after, replaces, issuance)
         return order
 
     def ready(self, account, **how):
@@ -124,8 +121,10 @@ def server():
 @pytest.fixture(scope="module")
 def ledger(server):
     database = server.create("ledger")
-    for setting in ("synchronous_commit = off", "lock_timeout = '20s'", "statement_timeout = '30s'"):
-        database.rows(f"ALTER DATABASE ledger SET {setting}")
+    with database.session() as conn, conn.cursor() as cursor:
+        for setting in ("synchronous_commit = off", "lock_timeout = '20s'", "statement_timeout = '30s'"):
+            cursor.execute(f"ALTER DATABASE ledger SET {setting}")
+        conn.commit()
     version = re.search(r"schema_version_make\[\] = ([^;]*);", (QUERIES.parent / "version.h").read_text())[1]
     for text in ["".join(re.findall(r'"([^"]*)"', version)), *(p.read_text() for p in sorted(QUERIES.parent.glob("[0-9]*.sql")))]:
         with database.connect() as conn, conn.cursor() as cursor:
@@ -325,9 +324,11 @@ def test_columns_come_in_the_declared_order(ledger):
             if not s.out:
                 continue
             cursor.execute("SAVEPOINT one")
-            cursor.execute(QUERY[s.name], s.values({n: DUMMY[t] for n, t, _ in s.params}))
+            cursor.execute(s.prepare())
+            cursor.execute(s.execute(), s.values({n: DUMMY[t] for n, t, _ in s.params}))
             assert [c.name for c in cursor.description][:len(s.out)] == s.out, s.where
             cursor.execute("ROLLBACK TO one")
+            cursor.execute(f"DEALLOCATE {s.name}")
 
 
 def test_nothing_happens_without_the_gate(ledger, session):
