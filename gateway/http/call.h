@@ -45,6 +45,7 @@ struct call {
     bool verified;                      /* the signature is good: refusals spend the nonce and are recorded */
     json_t *payload;                    /* NULL: empty payload */
     struct pki_key *key;                /* what verified it */
+    bool key_cached;                    /* it may have been changed elsewhere since */
     struct jwk jwk;                     /* KEY_JWK */
     iov_t thumbprint;
     struct acme_account account;        /* KEY_KID */

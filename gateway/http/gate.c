@@ -64,10 +64,25 @@ static bool payload_parse(struct call *c, struct err *e)
     return c->payload != NULL;
 }
 
+static void resolve_kid(struct call *c);
+
+/* A signature that does not fit a remembered key may fit the account's new one, when that was changed at another gateway
+ * or loop: looks once into the database. */
+static bool look_again(struct call *c)
+{
+    if (!c->key_cached)
+        return false;
+    account_cache_drop(call_loop(c)->accounts, c->account.id);
+    resolve_kid(c);
+    return true;
+}
+
 static void on_verified(struct task *t, bool ok, const struct err *why)
 {
     struct call *c = CALL_OF(t);
     struct err e = ERR_INIT;
+    if (!ok && look_again(c))
+        return;
     if (!ok) {
         err_set(&e, ACME_MALFORMED, "the JWS signature does not verify with the %s key",
                 c->jws.has_jwk ? "embedded" : "account's");
@@ -87,8 +102,12 @@ static void on_verified(struct task *t, bool ok, const struct err *why)
 static void verify(struct call *c)
 {
     struct err e = ERR_INIT;
-    if (!key_alg_fits(c->key, c->jws.alg, &e) || !key_verify(&c->task, c->key, &c->jws, on_verified, &e))
+    if (!key_alg_fits(c->key, c->jws.alg, &e)) {
+        if (!look_again(c))
+            call_error(c, &e);
+    } else if (!key_verify(&c->task, c->key, &c->jws, on_verified, &e)) {
         call_error(c, &e);
+    }
 }
 
 /* ---- the key ---- */
@@ -156,7 +175,8 @@ static void resolve_kid(struct call *c)
         return;
     }
     const struct account_entry *a = account_cache_get(call_loop(c)->accounts, id);
-    if (a != NULL && iov_is(a->account.directory, c->directory->name)) {
+    c->key_cached = a != NULL && iov_is(a->account.directory, c->directory->name);
+    if (c->key_cached) {
         use_account(c, a);
         return;
     }
