@@ -62,7 +62,7 @@ def rows(reporter):
     for reports in reporter.stats.values():
         for r in reports:
             said = dict(getattr(r, "user_properties", ()))
-            if "case" not in said:
+            if "case" not in said or not hasattr(r, "when"):
                 continue
             key = (said["client"], said["case"])
             result, seconds = found.get(key, ("", 0.0))
