@@ -46,6 +46,14 @@ static void put_type_and_detail(json_t *obj, const struct err *err)
     json_object_set_new(obj, "detail", json_str(iov_of(detail)));
 }
 
+static json_t *subject_json(const struct subproblem *s)
+{
+    json_t *id = ident_json(&s->ident);
+    if (s->other_type.base != NULL)
+        json_object_set_new(id, "type", json_str(s->other_type));
+    return id;
+}
+
 static void put_subproblems(json_t *obj, const struct problem_doc *doc)
 {
     if (doc->n_subs == 0)
@@ -55,7 +63,7 @@ static void put_subproblems(json_t *obj, const struct problem_doc *doc)
         json_t *sub = json_object();
         put_type_and_detail(sub, &doc->subs[i].err);
         if (doc->subs[i].ident.value.base != NULL)
-            json_object_set_new(sub, "identifier", ident_json(&doc->subs[i].ident));
+            json_object_set_new(sub, "identifier", subject_json(&doc->subs[i]));
         json_array_append_new(list, sub);
     }
     json_object_set_new(obj, "subproblems", list);

@@ -17,6 +17,7 @@ enum problem {
 /* One subproblem (RFC 8555 section 6.7.1). */
 struct subproblem {
     struct ident ident;
+    iov_t other_type; /* of an identifier that is neither dns nor ip, as the client named it; IOV_NULL: ident's */
     struct err err;
 };
 struct problem_doc {

@@ -61,6 +61,16 @@ struct new_order {
     unsigned read;
 };
 
+/* What the client asked for, as far as it can be shown. */
+static void describe(pool_t *pool, const json_t *asked, struct subproblem *out)
+{
+    iov_t type = json_get_iov(asked, "type"), value = json_get_iov(asked, "value");
+    out->ident.type = iov_is(type, "ip") ? IDENT_IP : IDENT_DNS;
+    out->ident.value = value.base != NULL ? iov_printable(pool, value, 300) : IOV("");
+    if (type.base != NULL && !iov_is(type, "dns") && !iov_is(type, "ip"))
+        out->other_type = iov_printable(pool, type, 100);
+}
+
 static bool idents_parse(struct call *c, struct new_order *n, struct problem_doc *doc)
 {
     pool_t *pool = &c->task.pool;
@@ -77,9 +87,7 @@ static bool idents_parse(struct call *c, struct new_order *n, struct problem_doc
     for (size_t i = 0; i < count; i++) {
         struct ident id = {0};
         if (!ident_parse(pool, json_array_get(list, i), &id, &subs[bad].err)) {
-            iov_t shown = json_get_iov(json_array_get(list, i), "value");
-            subs[bad].ident = (struct ident){iov_is(json_get_iov(json_array_get(list, i), "type"), "ip") ? IDENT_IP : IDENT_DNS,
-                                             shown.base ? iov_printable(pool, shown, 300) : IOV("")};
+            describe(pool, json_array_get(list, i), &subs[bad]);
             bad++;
             continue;
         }

@@ -125,7 +125,7 @@ static void on_answer(struct validation *v, bool ok, const struct err *e)
     s->tried = tried_text(r, s->tried, v->tried);
     if (!ok) {
         struct problem_doc doc = {.err = *e};
-        struct subproblem sub = {s->ident, *e};
+        struct subproblem sub = {.ident = s->ident, .err = *e};
         s->error = problem_text(pool, &doc);
         doc.subs = &sub;
         doc.n_subs = 1;

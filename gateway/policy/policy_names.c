@@ -105,7 +105,7 @@ bool policy_names(pool_t *pool, const struct settings_profile *p, const struct p
             continue;
         if (subs == NULL)
             subs = POOL_NEW(pool, struct subproblem, n - i);
-        subs[n_subs++] = (struct subproblem){idents[i], err};
+        subs[n_subs++] = (struct subproblem){.ident = idents[i], .err = err};
     }
     out->subs = subs;
     out->n_subs = n_subs;
