@@ -74,7 +74,7 @@ static bool hello(struct db_sync *db, pool_t *pool, const struct settings *s, co
         return err_set(e, 0, "table secret holds no nonce key of 32 bytes: was the database restored without it?");
     nonce_set_key((iov_t){(char *)key, sizeof(key)});
     pki_wipe(key, sizeof(key));
-    store_gateway_set(id);
+    store_gateway_set(id, iov_of(name), IOV(PACKAGE_VERSION));
     return query(db, pool, STMT_gateway_hello, row, &t, e) && query(db, pool, STMT_job_ensure, expire, &t, e);
 }
 

@@ -21,11 +21,18 @@ static void copy_text(char *to, size_t size, iov_t from)
     to[n] = '\0';
 }
 
-static char gateway_id[24];
+static char gateway_id[24], gateway_name[256], gateway_version[64];
 
-void store_gateway_set(iov_t id)
+void store_gateway_set(iov_t id, iov_t name, iov_t version)
 {
     copy_text(gateway_id, sizeof(gateway_id), id);
+    copy_text(gateway_name, sizeof(gateway_name), name);
+    copy_text(gateway_version, sizeof(gateway_version), version);
+}
+
+unsigned store_gateway_beat(struct db_unit *u, int64_t lease_ms)
+{
+    return q_gateway_beat(u, iov_of(gateway_id), iov_of(gateway_name), iov_of(gateway_version), lease_ms);
 }
 
 iov_t store_gateway(void)

@@ -12,8 +12,10 @@ struct store_job {
 };
 
 /* This process's row in `gateway`: set once at start, before the loops run. */
-void store_gateway_set(iov_t id);
+void store_gateway_set(iov_t id, iov_t name, iov_t version);
 iov_t store_gateway(void);
+/* The heartbeat: prolongs the lease, and makes the row again if it was removed. Adds gateway_beat. */
+unsigned store_gateway_beat(struct db_unit *u, int64_t lease_ms);
 
 /* Set once by jobs/ before the loops run. Called on the loop that committed the job; it must start it there. */
 extern void (*store_job_born_hook)(struct loop *l, const struct store_job *job);

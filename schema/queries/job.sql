@@ -5,9 +5,12 @@
 INSERT INTO gateway (id, name, version, lease_until)
 VALUES (:id, :name, :version, clock_timestamp() + make_interval(secs => :lease_ms / 1000.0));
 
--- Zero rows: somebody removed us; say hello again.
--- name: gateway_beat   in: id text, lease_ms int8   out: id text
-UPDATE gateway SET lease_until = clock_timestamp() + make_interval(secs => :lease_ms / 1000.0) WHERE id = :id RETURNING id;
+-- made: somebody had removed us (a machine that slept for a day); without the row no fence would ever let us in again.
+-- name: gateway_beat   in: id text, name text, version text, lease_ms int8   out: made bool
+INSERT INTO gateway (id, name, version, lease_until)
+VALUES (:id, :name, :version, clock_timestamp() + make_interval(secs => :lease_ms / 1000.0))
+ON CONFLICT (id) DO UPDATE SET lease_until = excluded.lease_until
+RETURNING xmax = 0 AS made;
 
 -- A clean end: what is left is anybody's at once.
 -- name: gateway_bye   in: id text   out: -

@@ -1106,10 +1106,17 @@ def test_the_old_owner_is_fenced_after_a_take_over(ledger, pair, dead, fence):
     assert tuple(ledger.db.row("SELECT owner, claim FROM job WHERE id = %s", case.jobs[0])) == ("g2", 2)
 
 
-def test_a_beat_of_a_gateway_that_was_removed(ledger, session):
-    assert session.gateway_beat(id="never said hello", lease_ms=1000) == []
-    assert session.gateway_beat(id="g1", lease_ms=600000) != []
-    session.commit()
+def test_a_gateway_that_was_removed_is_there_again_with_its_next_beat(ledger, session, dead):
+    def beat(name, lease_ms=600000):
+        made = session.gateway_beat(id=name, name=name, version="test", lease_ms=lease_ms)[0]["made"]
+        session.commit()
+        return made
+    assert beat(dead) is False and beat("g1") is False
+    ledger.rows("DELETE FROM gateway WHERE id = %s", dead)
+    job = ledger.job("crl", new_id("backend"), owner=dead)
+    assert session.job_fence(id=job, owner=dead, claim=1)[0]["ok"] is False
+    assert beat(dead) is True and beat(dead) is False
+    assert session.job_fence(id=job, owner=dead, claim=1)[0]["ok"] is True
 
 
 def test_a_gateway_that_says_bye_leaves_its_jobs_at_once(ledger, session, dead):
