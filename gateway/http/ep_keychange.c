@@ -39,10 +39,12 @@ static void on_changed(struct call *c, struct db_unit *u)
         ep_answer_account(c, 200, &a);
     } else if (db_get_bool(u, 1, 0, COL_account_key_change_blocked)) {
         call_refuse(c, ACME_BAD_PUBLIC_KEY, "this key was reported as compromised");
-    } else {
-        if (found)
-            call_location(c, acme_url_account(&c->task.pool, &c->urls, a.id));
+    } else if (found) {
+        call_location(c, acme_url_account(&c->task.pool, &c->urls, a.id));
         call_refuse(c, ACME_CONFLICT, "the new key belongs to an account already; see Location");
+    } else {
+        account_cache_drop(call_loop(c)->accounts, c->account.id);
+        call_refuse(c, ACME_UNAUTHORIZED, "the account's key was changed by another request at the same moment");
     }
 }
 
