@@ -172,6 +172,7 @@ static void claim(struct call *c)
     f->issuance_id = pki_random_id(pool);
     f->job_id = pki_random_id(pool);
     struct db_unit *u = call_unit(c);
+    db_unit_lock_key(u, store_lock_key(c->account.id, id));
     q_order_finalize(u, id, c->account.id, f->names, f->csr_sha256, f->spki_sha256, f->ok_profiles);
     q_order_join(u, id, f->csr_sha256, f->ok_profiles, f->windows);
     q_issuance_insert(u, f->issuance_id, id, f->csr, f->csr_sha256, f->spki_sha256, f->ok_profiles, f->windows, f->job_id,

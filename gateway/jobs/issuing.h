@@ -21,6 +21,7 @@ struct issuing {
     struct backend *backend;
     const char *op;          /* "submit" or "poll" */
     int64_t attempt_n;       /* of the committed attempt row; 0: none */
+    unsigned built, stmt_attempt; /* how often the unit that commits it was made; its statement there */
     struct issue *issue;     /* NULL: none */
     struct loop_timer guard; /* gives up a driver that does not answer */
     uint64_t called_ms;

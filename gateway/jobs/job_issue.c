@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "jobs/issuing.h"
 #include "schema/statements.h"
+#include "store/store_account.h"
 #include "store/store_order.h"
 
 #define GUARD_MORE_MS 1000   /* a driver's own time-out comes first */
@@ -95,7 +96,9 @@ static void attempt_build(struct job_run *r, struct db_unit *u)
 {
     struct issuing *s = r->state;
     const struct backend_common *b = backend_common(s->backend);
-    q_attempt_begin(u, s->id, iov_of(s->op), iov_of(b->name), store_gateway(), s->prepared, b->timeout_ms);
+    if (s->built++ > 0) /* a commit whose answer was lost may have stored this attempt: nothing was called for it */
+        q_attempt_cut_off(u, s->id);
+    s->stmt_attempt = q_attempt_begin(u, s->id, iov_of(s->op), iov_of(b->name), store_gateway(), s->prepared, b->timeout_ms);
     q_event_add(u, store_gateway(), iov_of(r->job.id), s->account_id, IOV("issuance"), s->id, iov_of(s->op),
                 iov_of(b->name));
 }
@@ -103,12 +106,15 @@ static void attempt_build(struct job_run *r, struct db_unit *u)
 static void attempt_done(struct job_run *r, struct db_unit *u, bool ours)
 {
     struct issuing *s = r->state;
-    if (!ours || db_rows(u, 1) == 0) {
+    if (!ours || db_rows(u, s->stmt_attempt) == 0) {
         call_leave(s);
-        job_drop(r);
+        if (!ours)
+            job_drop(r);
+        else /* the account was deactivated meanwhile: nothing is to be issued */
+            job_commit(r, &(struct job_step){.fence = JOB_END});
         return;
     }
-    s->attempt_n = db_get_int(u, 1, 0, 0);
+    s->attempt_n = db_get_int(u, s->stmt_attempt, 0, 0);
     const struct backend_common *b = backend_common(s->backend);
     struct issue *i = s->issue;
     i->attempt = (unsigned)s->attempt_n;
@@ -213,6 +219,7 @@ static void decode(struct issuing *s, struct db_unit *u)
     s->why = db_get(u, 0, 0, COL_issuance_load_why);
     s->cut_off = !db_is_null(u, 0, 0, COL_issuance_load_open_op);
     s->age_s = db_get_int(u, 0, 0, COL_issuance_load_age_s);
+    s->run->lock_key = store_lock_key(s->account_id, s->id);
 }
 
 static void on_loaded(struct task *t, struct db_unit *u)
@@ -228,10 +235,18 @@ static void on_loaded(struct task *t, struct db_unit *u)
     decide(s);
 }
 
+static void leave(struct job_run *r)
+{
+    struct issuing *s = r->state;
+    if (s->issue != NULL)
+        call_leave(s);
+}
+
 void job_issue_start(struct job_run *r)
 {
     struct issuing *s = POOL_NEW(&r->task.pool, struct issuing, 1);
     r->state = s;
+    r->leave = leave;
     s->run = r;
     s->id = iov_dup(&r->task.pool, iov_of(r->job.ref));
     struct db_unit *u = db_unit_new(&r->task);

@@ -135,6 +135,8 @@ static void enqueue(struct job_run *r)
 static void run_free(struct task *t)
 {
     struct job_run *r = JOB_OF(t);
+    if (r->leave != NULL)
+        r->leave(r);
     settings_unref(r->settings);
     task_dispose(t);
     free(r);
@@ -179,6 +181,14 @@ static void asleep_unlink(struct job_run *r)
     r->next = NULL;
 }
 
+/* A run that is neither queued nor active nor asleep any more, without a word to the database. */
+static void run_forget(struct job_run *r)
+{
+    runner_of(r)->runs--;
+    known_remove(r->job.id);
+    task_unref(&r->task);
+}
+
 /* A fresh run object for every start: nothing of the last one lingers in its pool. */
 static void on_due(struct loop_timer *t)
 {
@@ -186,11 +196,10 @@ static void on_due(struct loop_timer *t)
     struct runner *rn = runner_of(old);
     asleep_unlink(old);
     if (rn->draining) {
-        rn->runs--;
-        known_remove(old->job.id);
-    } else {
-        enqueue(run_new(old->task.loop, &old->job, old->kind));
+        run_forget(old);
+        return;
     }
+    enqueue(run_new(old->task.loop, &old->job, old->kind));
     task_unref(&old->task);
 }
 
@@ -292,6 +301,7 @@ static void commit_send(struct job_run *r)
     struct db_unit *u = db_unit_new(&r->task);
     const struct job_step *s = &r->commit->step;
     iov_t id = iov_of(r->job.id);
+    db_unit_lock_key(u, r->lock_key);
     if (s->fence == JOB_END)
         q_job_end(u, id, store_gateway(), r->job.claim);
     else if (s->fence == JOB_LATER)
@@ -429,9 +439,8 @@ static void beat_failed(struct task *t, const struct err *e)
 
 static void beat_done(struct task *t, struct db_unit *u)
 {
-    if (db_rows(u, 0) == 0)
-        log_error("gateway.row_gone", KV_IOV("gateway", store_gateway()),
-                  KV_STR("fix", "restart this gateway: its row in table gateway was deleted"));
+    if (db_get_bool(u, 0, 0, COL_gateway_beat_made))
+        log_warn("gateway.row_made_again", KV_IOV("gateway", store_gateway()), KV_STR("reason", "it was removed as long dead"));
     beat_over(CONTAINER_OF(t, struct scan, task));
 }
 
@@ -443,7 +452,7 @@ static void on_beat(struct loop_timer *t)
     task_init(&s->task, rn->loop, "heart", beat_failed, scan_free);
     struct settings *set = settings_current();
     struct db_unit *u = db_unit_new(&s->task);
-    q_gateway_beat(u, store_gateway(), set->times.lease_ms);
+    store_gateway_beat(u, set->times.lease_ms);
     settings_unref(set);
     db_run(u, beat_done);
 }
@@ -469,6 +478,14 @@ void job_runner_drain(struct loop *l)
     rn->draining = true;
     loop_timer_stop(&rn->take);
     loop_timer_stop(&rn->overdue);
+    for (size_t i = 0; i < N_KINDS; i++) { /* what has not begun is the next gateway's */
+        struct queue *q = &rn->queues[i];
+        for (struct job_run *r; (r = q->head) != NULL;) {
+            q->head = r->next;
+            run_forget(r);
+        }
+        q->tail = &q->head;
+    }
 }
 
 unsigned job_runner_busy(struct loop *l)
@@ -487,8 +504,7 @@ void job_runner_stop(struct loop *l)
         struct job_run *r = rn->asleep;
         asleep_unlink(r);
         loop_timer_stop(&r->timer);
-        known_remove(r->job.id);
-        task_unref(&r->task);
+        run_forget(r);
     }
 }
 

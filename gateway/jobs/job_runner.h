@@ -17,10 +17,12 @@ struct job_run {
     struct store_job job;
     const struct job_kind *kind;
     struct settings *settings;   /* the snapshot it began with */
+    uint64_t lock_key;           /* of its commits, once the kind knows it: store_lock_key */
     struct job_run *next, **prev; /* private: queue of its kind, or list of sleepers */
     struct loop_timer timer;     /* private: next run, or repeat of a commit */
     struct job_commit *commit;   /* private: the one under way */
     void *state;                 /* the kind's, in task.pool */
+    void (*leave)(struct job_run *r); /* the kind's, before the run is freed: lets go of calls under way; may be NULL */
 };
 
 struct job_kind {

@@ -6,6 +6,7 @@
 #include "jobs/job_runner.h"
 #include "jobs/validate.h"
 #include "schema/statements.h"
+#include "store/store_account.h"
 #include "store/store_order.h"
 
 #define TRIED_MOST 20
@@ -136,6 +137,7 @@ static void on_answer(struct validation *v, bool ok, const struct err *e)
         else
             step = (struct job_step){.fence = JOB_END, .build = fail_build, .done = fail_done};
     }
+    task_cancel(&v->task); /* whatever it has still under way ends quietly */
     task_unref(&v->task);
     job_commit(r, &step);
 }
@@ -205,6 +207,7 @@ static void on_loaded(struct task *t, struct db_unit *u)
     s->account_id = db_get(u, 0, 0, COL_validate_load_account_id);
     s->waited_ms = db_get_int(u, 0, 0, COL_validate_load_waited_ms);
     s->tried = db_get(u, 0, 0, COL_validate_load_tried);
+    r->lock_key = store_lock_key(s->account_id, db_get(u, 0, 0, COL_validate_load_order_id));
     try_start(r, db_get(u, 0, 0, COL_validate_load_token), db_get(u, 0, 0, COL_validate_load_thumbprint));
 }
 

@@ -3,6 +3,12 @@
 #include "store/store_account.h"
 #include "schema/statements.h"
 
+uint64_t store_lock_key(iov_t account_id, iov_t object_id)
+{
+    uint64_t low = object_id.base != NULL ? db_key(object_id) >> 32 : 0;
+    return (db_key(account_id) & ~(uint64_t)UINT32_MAX) | low;
+}
+
 unsigned store_gate(struct db_unit *u, struct store_pass *p)
 {
     if (p->tag.base == NULL) {
@@ -13,7 +19,7 @@ unsigned store_gate(struct db_unit *u, struct store_pass *p)
     }
     if (p->account_id.base == NULL)
         return q_gate_nonce(u, p->slot, p->nonce, p->tag);
-    db_unit_lock_key(u, db_key(p->account_id));
+    db_unit_lock_key(u, store_lock_key(p->account_id, IOV_NULL));
     return q_gate_account(u, p->slot, p->nonce, p->tag, p->account_id, p->key_gen);
 }
 

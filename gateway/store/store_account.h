@@ -17,6 +17,9 @@ struct store_pass {
 /* First statement of a request's unit: spends the nonce (or shows that it is ours already) and checks the account. Sets
  * p->tag. */
 unsigned store_gate(struct db_unit *u, struct store_pass *p);
+/* For db_unit_lock_key: units of one account stand together in a batch, and in it those of one order; object may be
+ * IOV_NULL. Without it batches that lock two orders crosswise would wait for each other. */
+uint64_t store_lock_key(iov_t account_id, iov_t object_id);
 
 struct store_gate_result {
     bool ok;        /* the unit's other statements ran */

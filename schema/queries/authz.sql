@@ -60,11 +60,12 @@ UPDATE orders o SET status = 'invalid', error = :error
 
 -- ---- the validation job ----
 
--- name: validate_load   in: authz_id text, type text   out: ident text, wildcard bool, authz_status text, c_status text, token text, thumbprint text, account_status text, waited_ms int8, account_id text, directory text, tried text, db_now int8
+-- name: validate_load   in: authz_id text, type text   out: ident text, wildcard bool, authz_status text, c_status text, token text, thumbprint text, account_status text, waited_ms int8, account_id text, directory text, tried text, db_now int8, order_id text
 SELECT a.ident, a.wildcard, a.status AS authz_status, c.status AS c_status, c.token, k.thumbprint,
        k.status AS account_status,
        coalesce(extract(epoch FROM clock_timestamp() - c.responded_at) * 1000, 0)::int8 AS waited_ms, a.account_id,
-       a.directory, c.tried, unix(clock_timestamp()) AS db_now
+       a.directory, c.tried, unix(clock_timestamp()) AS db_now,
+       (SELECT min(l.order_id) FROM order_authz l WHERE l.authz_id = a.id) AS order_id
   FROM challenge c JOIN authz a ON a.id = c.authz_id JOIN account k ON k.id = a.account_id
  WHERE c.authz_id = :authz_id AND c.type = :type;
 
