@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import contextlib
+import os
 import signal
 import sys
 from pathlib import Path
@@ -29,14 +30,30 @@ def pytest_configure(config):
 
 
 def pytest_terminal_summary(terminalreporter):
-    """The figures that tests found, also those of xdist's workers."""
+    """The figures that tests found, also those of xdist's workers; in a file too, for tests/run."""
+    lines = []
     for outcome in ("passed", "failed"):
         for result in terminalreporter.stats.get(outcome, []):
             for name, value in result.user_properties:
-                if name == "report":
-                    terminalreporter.section(value[0])
-                    for line in value[1]:
-                        terminalreporter.write_line(line)
+                if name == "report" and result.when == "call":
+                    lines += ["", value[0]] + ["  " + line for line in value[1]]
+    for line in lines:
+        terminalreporter.write_line(line)
+    if lines and "PORTICO_TEST_DIR" in os.environ:
+        Path(os.environ["PORTICO_TEST_DIR"], "figures.txt").write_text("\n".join(lines) + "\n")
+
+
+def too_long(number, frame):
+    raise TimeoutError("the test takes too long")
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_call(item):
+    """A test that waits for ever fails, and the ones after it run."""
+    signal.signal(signal.SIGALRM, too_long)
+    signal.alarm(3600 if item.config.getoption("--long") else 300)
+    yield
+    signal.alarm(0)
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -98,7 +98,8 @@ def test_unreachable_database_is_503_with_nonce_and_retry_after(env, db):
         r = c.post(c.kid)
         assert r.status == 503 and r.problem == "serverInternal" and r.nonce and r.retry_after is not None, r
         assert c.transport.request("GET", c.directory_url).status == 200
-        assert g.admin("/health/live")[0] == 200 and g.admin("/health/ready")[0] == 503
+        wait_for(lambda: g.admin("/health/ready")[0] == 503, "the gateway to notice")
+        assert g.admin("/health/live")[0] == 200
         db.rows("ALTER DATABASE away ALLOW_CONNECTIONS true")
         g.wait_ready(20)
         assert c.read(c.kid).json["status"] == "valid"

@@ -156,6 +156,7 @@ def test_https_certificate_renews_itself_without_a_restart(own, env):
     assert second.not_valid_after >= first.not_valid_after
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_old_tls_is_refused(own):
     _, g = own
     g.start()
