@@ -9,6 +9,7 @@
 #include "schema/statements.h"
 
 #define BACKOFF_MOST_MS 300000
+#define DETAIL_MOST 4000
 
 static void event(struct job_run *r, struct db_unit *u, const char *what, iov_t detail)
 {
@@ -29,7 +30,8 @@ static void say(struct issuing *s, const struct err *e)
     s->err = *e;
     struct problem_doc doc = {.err = *e};
     s->error_text = problem_text(pool, &doc);
-    s->detail = iov_printf(pool, "%s%s%s", e->detail, e->cause[0] != '\0' ? "; " : "", e->cause);
+    iov_t detail = iov_printf(pool, "%s%s%s", e->detail, e->cause[0] != '\0' ? "; " : "", e->cause);
+    s->detail = iov_printable(pool, detail, DETAIL_MOST); /* a CA's words need not be UTF-8; the database wants it */
 }
 
 /* ---- refuse ---- */
@@ -100,12 +102,15 @@ static void done_build(struct job_run *r, struct db_unit *u)
     s->stmt_orders = q_orders_issued(u, s->id, s->certificate_id);
     s->revoke_job = pki_random_id(pool);
     s->stmt_unwanted = q_certificate_unwanted(u, s->certificate_id, s->id, s->revoke_job, store_gateway());
+    q_event_claimed(u, store_gateway(), iov_of(r->job.id), s->account_id, IOV("issuance"), s->id, IOV("issued"),
+                    s->cert.serial);
     q_event_claimed(u, store_gateway(), iov_of(r->job.id), s->account_id, IOV("certificate"), s->certificate_id,
                     IOV("issued"), s->cert.serial);
+    q_event_unclaimed(u, store_gateway(), iov_of(r->job.id), s->account_id, IOV("issuance"), s->id,
+                      IOV("answered with a certificate seen before"), s->cert.serial);
     s->stmt_adopted = q_certificate_adopt(u, s->id, sha256);
     q_issuance_refused(u, s->id, s->error_text);
     s->stmt_refused = q_orders_refused(u, s->id, s->error_text);
-    event(r, u, "issued", s->cert.serial);
 }
 
 static void done_done(struct job_run *r, struct db_unit *u, bool ours)

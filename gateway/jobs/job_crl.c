@@ -66,7 +66,7 @@ static void sign_done(struct worker_job *j, struct task *t)
         } else {
             log_error("crl.failed", KV_STR("backend", r->job.ref), KV_STR("reason", c->err.detail), KV_STR("cause", c->err.cause));
             job_commit(r, &(struct job_step){.fence = JOB_LATER, .in_ms = job_backoff_ms(r->job.tries, BACKOFF_MOST_MS),
-                                             .error = iov_dup(&t->pool, iov_of(c->err.detail))});
+                                             .error = iov_printable(&t->pool, iov_of(c->err.detail), 1000)});
         }
     }
     h2o_mem_clear_pool(&c->pool);

@@ -10,6 +10,8 @@
 #include "schema/statements.h"
 
 #define BACKOFF_MOST_MS 300000
+#define GUARD_MORE_MS 1000 /* a driver's own time-out comes first */
+#define WHY_MOST 1000
 
 struct revoking {
     iov_t id, account_id, backend, serial, error, crl_job;
@@ -17,6 +19,7 @@ struct revoking {
 struct revoke_call {
     struct revoke revoke;
     struct job_run *run;
+    struct loop_timer guard; /* gives up a driver that does not answer */
 };
 
 static void call_free(struct task *t)
@@ -68,33 +71,49 @@ static void refused_done(struct job_run *r, struct db_unit *u, bool ours)
 static void later(struct job_run *r, const char *why)
 {
     job_commit(r, &(struct job_step){.fence = JOB_LATER, .in_ms = job_backoff_ms(r->job.tries, BACKOFF_MOST_MS),
-                                     .error = iov_dup(&r->task.pool, iov_of(why))});
+                                     .error = iov_printable(&r->task.pool, iov_of(why), WHY_MOST)});
 }
 
 static void refuse(struct job_run *r, const char *why)
 {
     struct revoking *s = r->state;
-    s->error = iov_dup(&r->task.pool, iov_of(why));
+    s->error = iov_printable(&r->task.pool, iov_of(why), WHY_MOST);
     job_commit(r, &(struct job_step){.fence = JOB_END, .build = refused_build, .done = refused_done});
+}
+
+/* Its driver may still hold a reference and answer into the void. */
+static void call_leave(struct revoke_call *c)
+{
+    loop_timer_stop(&c->guard);
+    task_cancel(&c->revoke.task);
+    task_unref(&c->revoke.task);
+}
+
+static void on_guard(struct loop_timer *t)
+{
+    struct revoke_call *c = CONTAINER_OF(t, struct revoke_call, guard);
+    later(c->run, "the CA did not answer in time");
+    call_leave(c);
 }
 
 static void on_answered(struct revoke *v)
 {
-    struct job_run *r = CONTAINER_OF(v, struct revoke_call, revoke)->run;
+    struct revoke_call *c = CONTAINER_OF(v, struct revoke_call, revoke);
+    struct job_run *r = c->run;
     if (v->result == REVOKE_DONE)
         job_commit(r, &(struct job_step){.fence = JOB_END, .build = done_build, .done = done_done});
     else if (v->result == REVOKE_RETRY)
         later(r, v->err.detail);
     else
         refuse(r, v->err.detail);
-    task_unref(&v->task);
+    call_leave(c);
 }
 
 static void on_call_failed(struct task *t, const struct err *e)
 {
-    struct revoke *v = CONTAINER_OF(t, struct revoke, task);
-    later(CONTAINER_OF(v, struct revoke_call, revoke)->run, e->detail);
-    task_unref(t);
+    struct revoke_call *c = CONTAINER_OF(CONTAINER_OF(t, struct revoke, task), struct revoke_call, revoke);
+    later(c->run, e->detail);
+    call_leave(c);
 }
 
 static struct backend *revoker_of(struct backend *b)
@@ -136,6 +155,7 @@ static void on_loaded(struct task *t, struct db_unit *u)
     v->reason = (int)db_get_int(u, 0, 0, COL_revoke_load_reason);
     v->revoked_at = clock_unix_s();
     v->answered = on_answered;
+    loop_timer_start(t->loop, &c->guard, (uint64_t)(backend_common(by)->timeout_ms + GUARD_MORE_MS), on_guard);
     backend_driver(by)->revoke(v);
 }
 

@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include "acme/problem.h"
 #include "base/log.h"
 #include "io/pki.h"
 #include "schema/statements.h"
@@ -11,7 +12,7 @@
 #define TAKE_EVERY_MS 500
 #define TAKE_MOST 32
 #define OVERDUE_EVERY_MS 5000
-#define COMMIT_REPEAT_MS 300
+#define COMMIT_REPEAT_MS 300 /* doubled up to seven times while a statement is refused */
 #define RELOAD_MS 1000
 
 const struct job_kind job_kinds[] = {
@@ -255,6 +256,7 @@ int64_t job_backoff_ms(int64_t tries, int64_t most_ms)
 
 struct job_commit {
     struct job_step step;
+    unsigned refusals; /* by a database that is there: waiting alone does not help */
 };
 
 static void commit_send(struct job_run *r);
@@ -275,7 +277,8 @@ static void commit_failed(struct task *t, struct db_unit *u, const struct err *e
     atomic_fetch_add(&stats.commit_repeats, 1);
     log_warn("job.commit_repeat", KV_STR("job", r->job.id), KV_STR("kind", r->kind->name),
              KV_STR("sent", sent ? "yes" : "no"), KV_STR("reason", e->cause[0] != '\0' ? e->cause : e->detail));
-    loop_timer_start(r->task.loop, &r->timer, COMMIT_REPEAT_MS, on_commit_repeat);
+    unsigned slower = e->code == ACME_UNAVAILABLE ? 0 : r->commit->refusals++;
+    loop_timer_start(r->task.loop, &r->timer, COMMIT_REPEAT_MS << (slower < 7 ? slower : 7), on_commit_repeat);
 }
 
 static void commit_done(struct task *t, struct db_unit *u)

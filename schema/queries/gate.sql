@@ -48,6 +48,11 @@ VALUES (:gateway, :request_id, :account_id, :object, :object_id, 'refused', :det
 INSERT INTO event (gateway, request_id, account_id, object, object_id, event, detail)
 SELECT :gateway, :request_id, :account_id, :object, :object_id, :event, :detail WHERE claimed();
 
+-- The other way that a unit with a claim may go.
+-- name: event_unclaimed   in: gateway text, request_id text, account_id text, object text, object_id text, event text, detail text   out: -
+INSERT INTO event (gateway, request_id, account_id, object, object_id, event, detail)
+SELECT :gateway, :request_id, :account_id, :object, :object_id, :event, :detail WHERE pass() AND NOT claimed();
+
 -- ---- start-up ----
 
 -- name: secret_read   in: name text   out: value bytea
