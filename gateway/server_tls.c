@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include "base/clock.h"
+#include "base/log.h"
 #include "io/pki.h"
 #include "jobs/job_runner.h"
 
@@ -36,16 +37,17 @@ static bool file_read(pool_t *pool, const char *path, iov_t *out, struct err *e)
     return !bad || err_set(e, 0, "cannot read %s: it is unreadable or over 1 MiB", path);
 }
 
-static bool from_files(struct listener_tls *l, const struct settings_listen *cfg, struct err *e)
+/* Into *tls: made if NULL, replaced otherwise. */
+static bool from_files(struct serve_tls **tls, const struct settings_listen *cfg, struct err *e)
 {
     pool_t pool;
     iov_t cert, key = IOV_NULL;
     h2o_mem_init_pool(&pool);
     bool ok = file_read(&pool, cfg->tls_certificate, &cert, e) && file_read(&pool, cfg->tls_key, &key, e);
-    if (ok && l->tls == NULL)
-        ok = (l->tls = serve_tls_new(cert, key, e)) != NULL;
+    if (ok && *tls == NULL)
+        ok = (*tls = serve_tls_new(cert, key, e)) != NULL;
     else if (ok)
-        ok = serve_tls_replace(l->tls, cert, key, e);
+        ok = serve_tls_replace(*tls, cert, key, e);
     if (key.base != NULL)
         pki_wipe(key.base, key.len);
     h2o_mem_clear_pool(&pool);
@@ -58,7 +60,8 @@ static void on_got(void *arg, iov_t chain, iov_t key)
     if (l->tls == NULL)
         l->failed = (l->tls = serve_tls_new(chain, key, &l->err)) == NULL;
     else if (!serve_tls_replace(l->tls, chain, key, &l->err))
-        l->failed = true;
+        log_error("gateway.certificate_unusable", KV_STR("reason", l->err.detail), KV_STR("cause", l->err.cause),
+                  KV_STR("fix", "the certificate before it stays in use until it ends"));
 }
 
 static void on_lost(void *arg, const struct err *e)
@@ -129,7 +132,7 @@ struct server_tls *server_tls_start(const struct settings *s, struct err *e)
     for (size_t i = 0; i < t->n && ok; i++) {
         if (s->listen[i].tls)
             ok = s->listen[i].tls_issuer != NULL ? from_backend(&t->v[i], s, &s->listen[i], loop, e)
-                                                 : from_files(&t->v[i], &s->listen[i], e);
+                                                 : from_files(&t->v[i].tls, &s->listen[i], e);
     }
     for (size_t i = 0; i < t->n; i++) {
         if (t->v[i].self != NULL)
@@ -162,13 +165,22 @@ void server_tls_release(struct server_tls *t)
     server_tls_adopt(t, NULL);
 }
 
+static bool is_from_files(const struct listener_tls *l)
+{
+    return l->tls != NULL && l->self == NULL;
+}
+
+/* All or nothing: every pair of files is tried before the first is put in place. */
 bool server_tls_reload(struct server_tls *t, const struct settings *next, struct err *e)
 {
     bool ok = true;
     for (size_t i = 0; i < t->n && i < next->n_listen && ok; i++) {
-        if (t->v[i].tls != NULL && t->v[i].self == NULL)
-            ok = from_files(&t->v[i], &next->listen[i], e);
+        struct serve_tls *probe = NULL;
+        ok = !is_from_files(&t->v[i]) || from_files(&probe, &next->listen[i], e);
+        serve_tls_free(probe);
     }
+    for (size_t i = 0; i < t->n && i < next->n_listen && ok; i++)
+        ok = !is_from_files(&t->v[i]) || from_files(&t->v[i].tls, &next->listen[i], e);
     return ok;
 }
 

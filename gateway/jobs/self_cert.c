@@ -8,6 +8,8 @@
 #include "io/pki.h"
 
 #define RETRY_MS 5000
+#define RENEW_LEAST_S 5 /* however short the CA makes it, or far apart the clocks are */
+#define GUARD_MORE_MS 1000 /* a driver's own time-out comes first */
 #define RENEW_MOST_MS (24 * 3600 * 1000LL) /* look at least daily: a wall clock may have moved */
 
 struct self_cert {
@@ -26,14 +28,17 @@ struct self_try {
 };
 
 static void try_start(struct self_cert *c);
+static void give_up(struct self_cert *c);
 
 static void on_timer(struct loop_timer *t)
 {
     struct self_cert *c = CONTAINER_OF(t, struct self_cert, timer);
     int64_t left_ms = (c->renew_at - clock_unix_s()) * 1000;
-    if (c->had_one && left_ms > 0)
+    if (c->try != NULL)
+        give_up(c);
+    else if (c->had_one && left_ms > 0)
         loop_timer_start(c->loop, &c->timer, (uint64_t)(left_ms < RENEW_MOST_MS ? left_ms : RENEW_MOST_MS), on_timer);
-    else if (c->try == NULL)
+    else
         try_start(c);
 }
 
@@ -86,7 +91,8 @@ static void got(struct self_cert *c, const struct issue_answer *a)
         return;
     }
     int64_t now = clock_unix_s();
-    c->renew_at = now + (cert.not_after - now) * 2 / 3;
+    int64_t life = cert.not_after - now;
+    c->renew_at = now + (life * 2 / 3 > RENEW_LEAST_S ? life * 2 / 3 : RENEW_LEAST_S);
     c->had_one = true;
     log_info("gateway.certificate", KV_STR("backend", backend_common(c->ask.backend)->name), KV_IOV("serial", cert.serial),
              KV_IOV("not_after", clock_rfc3339(pool, cert.not_after)));
@@ -100,6 +106,7 @@ static void on_answered(struct issue *i)
     struct self_cert *c = y->of;
     if (c == NULL)
         return;
+    loop_timer_stop(&c->timer);
     if (i->answer->result == ISSUE_DONE) {
         got(c, i->answer);
     } else {
@@ -118,9 +125,27 @@ static void on_task_failed(struct task *t, const struct err *e)
     struct self_cert *c = y->of;
     if (c == NULL)
         return;
+    loop_timer_stop(&c->timer);
     failed(c, e);
     if (c->try == y)
         try_leave(c);
+}
+
+/* The driver did not answer; if it ever does, nobody listens. */
+static void give_up(struct self_cert *c)
+{
+    struct err e = ERR_INIT;
+    err_set(&e, 0, "the backend did not answer in time");
+    try_leave(c);
+    failed(c, &e);
+}
+
+static struct iovs copy_list(pool_t *pool, const struct iovs *from)
+{
+    struct iovs to = {0};
+    for (size_t i = 0; i < from->n; i++)
+        iovs_add(pool, &to, iov_dup(pool, from->v[i]));
+    return to;
 }
 
 static void try_start(struct self_cert *c)
@@ -132,8 +157,8 @@ static void try_start(struct self_cert *c)
     c->try = y;
     y->of = c;
     i->backend = c->ask.backend;
-    i->dns = c->ask.dns;
-    i->ips = c->ask.ips;
+    i->dns = copy_list(&i->task.pool, &c->ask.dns); /* it may outlive c in a driver's hands */
+    i->ips = copy_list(&i->task.pool, &c->ask.ips);
     i->profile = "gateway";
     i->lifetime_s = c->ask.lifetime_s;
     i->attempt = 1;
@@ -146,15 +171,8 @@ static void try_start(struct self_cert *c)
         try_leave(c);
         return;
     }
+    loop_timer_start(c->loop, &c->timer, (uint64_t)(backend_common(c->ask.backend)->timeout_ms + GUARD_MORE_MS), on_timer);
     d->submit(i);
-}
-
-static struct iovs copy_list(pool_t *pool, const struct iovs *from)
-{
-    struct iovs to = {0};
-    for (size_t i = 0; i < from->n; i++)
-        iovs_add(pool, &to, iov_dup(pool, from->v[i]));
-    return to;
 }
 
 struct self_cert *self_cert_start(struct loop *l, const struct self_cert_ask *ask)
