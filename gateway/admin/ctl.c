@@ -6,10 +6,14 @@
 
 #define COLUMNS_MAX 16
 
+/* Also U+0080 to U+009F, among which is a one-character CSI. */
 static void put_text(FILE *out, const char *s)
 {
-    for (; *s != '\0'; s++)
-        fputc((unsigned char)*s < 0x20 || *s == 0x7f ? '?' : *s, out);
+    for (; *s != '\0'; s++) {
+        bool c1 = (unsigned char)s[0] == 0xc2 && (unsigned char)s[1] >= 0x80 && (unsigned char)s[1] < 0xa0;
+        fputc(c1 || (unsigned char)*s < 0x20 || *s == 0x7f ? '?' : *s, out);
+        s += c1;
+    }
 }
 
 /* A scalar, or a small value on one line; the caller frees. */
