@@ -114,7 +114,7 @@ class Postgres:
         return self.command("pg_ctl", "-D", self.dir / "data", "-l", self.log, "-w", "-t", "30", *arguments)
 
     def stop(self):
-        self.pg_ctl("-m", "fast", "stop")
+        self.pg_ctl("-m", "immediate", "stop")  # nobody needs its data any more
 
     def create(self, name):
         self.command("createdb", "-h", self.dir, "-U", "portico", name)
