@@ -11,6 +11,7 @@
 
 #define TAKE_EVERY_MS 500
 #define TAKE_MOST 32
+#define OVERDUE_MOST 1000 /* those that run for long stand at the head of the list */
 #define OVERDUE_EVERY_MS 5000
 #define COMMIT_REPEAT_MS 300 /* doubled up to seven times while a statement is refused */
 #define RELOAD_MS 1000
@@ -405,7 +406,7 @@ static void scan_start(struct runner *rn, bool taking)
     if (taking)
         q_job_take(u, store_gateway(), TAKE_MOST);
     else
-        q_job_overdue(u, store_gateway(), TAKE_MOST);
+        q_job_overdue(u, store_gateway(), OVERDUE_MOST);
     db_run(u, scan_done);
 }
 

@@ -16,12 +16,13 @@ RETURNING xmax = 0 AS made;
 -- name: gateway_bye   in: id text   out: -
 UPDATE gateway SET lease_until = clock_timestamp() - interval '1 second' WHERE id = :id;
 
--- Jobs that are due and whose owner's lease has lapsed.
+-- Jobs that are due and whose owner's lease has lapsed. Not our own, whatever became of our lease: this process may have
+-- them in memory, with what a CA answered.
 -- name: job_take   in: gateway text, most int8   out: id text, kind text, ref text, claim int8, tries int8
 UPDATE job SET owner = :gateway, claim = claim + 1
  WHERE id IN (
     SELECT j.id FROM job j
-     WHERE NOT j.parked AND j.run_at <= clock_timestamp()
+     WHERE NOT j.parked AND j.run_at <= clock_timestamp() AND j.owner <> :gateway
        AND NOT EXISTS (SELECT 1 FROM gateway g WHERE g.id = j.owner AND g.lease_until > clock_timestamp())
      ORDER BY j.run_at LIMIT :most FOR UPDATE SKIP LOCKED)
 RETURNING id, kind, ref, claim, tries;
