@@ -103,6 +103,11 @@ static void refuse_ready(struct call *c, struct db_unit *u)
     struct iovs names = db_get_texts(u, FIN_WHY, 0, COL_order_why_not_names);
     struct iovs bad = db_get_texts(u, FIN_WHY, 0, COL_order_why_not_bad_authz);
     iov_t profile = db_get(u, FIN_WHY, 0, COL_order_why_not_profile);
+    if (!c->gate.eab_ok) {
+        call_refuse(c, ACME_UNAUTHORIZED, "the external account binding key \"%.*s\" is disabled or expired",
+                    (int)c->gate.eab_kid.len, c->gate.eab_kid.base);
+        return;
+    }
     if (db_get_bool(u, FIN_WHY, 0, COL_order_why_not_blocked)) {
         call_refuse(c, ACME_BAD_CSR, "the CSR's key was reported as compromised");
         return;

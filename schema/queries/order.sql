@@ -85,8 +85,8 @@ SELECT w.id
     OR EXISTS (SELECT 1 FROM certificate c WHERE c.id = w.id AND c.revoke_state <> w.state);
 
 -- finalize, first step: READY -> PROCESSING for a CSR that names exactly the order's names and is acceptable to its
--- profile (ok_profiles), with every authorization still valid and the key not blocked. The lock makes two finalizes of
--- one CSR take turns, so that the second finds what the first began.
+-- profile (ok_profiles), with every authorization still valid, the key not blocked and the account's EAB key good. The
+-- lock makes two finalizes of one CSR take turns, so that the second finds what the first began.
 -- name: order_finalize   in: id text, account_id text, names text[], csr_sha256 bytea, spki_sha256 bytea, ok_profiles text[]   out: claimed bool
 WITH c AS (
     UPDATE orders o
@@ -95,6 +95,8 @@ WITH c AS (
      WHERE o.id = :id AND o.account_id = :account_id AND o.status = 'ready' AND o.expires_at > clock_timestamp()
        AND o.names = :names AND o.profile = ANY (:ok_profiles) AND pass()
        AND NOT EXISTS (SELECT 1 FROM blocked_key b WHERE b.spki_sha256 = :spki_sha256)
+       AND NOT EXISTS (SELECT 1 FROM account a JOIN eab e ON e.kid = a.eab_kid
+                        WHERE a.id = :account_id AND (e.status <> 'active' OR e.expires_at <= clock_timestamp()))
        AND NOT EXISTS (SELECT 1 FROM order_authz l JOIN authz a ON a.id = l.authz_id
                         WHERE l.order_id = o.id AND (a.status <> 'valid' OR a.expires_at <= clock_timestamp()))
     RETURNING 1
