@@ -146,9 +146,9 @@ static void problem_answer(struct call *c, const struct problem_doc *doc)
     d.instance = iov_of(c->task.id);
     call_loop(c)->problems++;
     int status = problem_status(d.err.code);
-    if (status >= 500)
-        log_error("request.failed", KV_STR("id", c->task.id), KV_IOV("path", c->path), KV_STR("detail", d.err.detail),
-                  KV_STR("cause", d.err.cause));
+    if (status >= 500) /* 503: it passes, the client comes again */
+        LOG_AT(status == 503 ? LOG_LEVEL_WARN : LOG_LEVEL_ERROR, "request.failed", KV_STR("id", c->task.id),
+               KV_IOV("path", c->path), KV_STR("detail", d.err.detail), KV_STR("cause", d.err.cause));
     else
         log_info("request.refused", KV_STR("id", c->task.id), KV_STR("problem", problem_type(d.err.code)),
                  KV_STR("detail", d.err.detail), KV_STR("cause", d.err.cause));
