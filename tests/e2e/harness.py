@@ -292,7 +292,7 @@ class Environment:
         self.counter = 0
         self.ipv6 = has_ipv6()
         self.pg = self.dns = self.http = self.https = None
-        self.expected_db_errors = [r"canceling statement due to lock timeout", r"terminating connection", r"connection to client lost", r"not currently accepting",
+        self.expected_db_errors = [r"canceling statement due to lock timeout", r"terminating (connection|autovacuum process)", r"connection to client lost", r"not currently accepting",
                                    r"database \"other\" does not exist", r"relation \"[a-z_]*\" does not exist"]
 
     def environ(self, name):
