@@ -94,7 +94,7 @@ def test_by_a_stranger(client, new_client, issued, db):
     assert r.problem == "unauthorized"
     r = client.revoke(cert, key=acme.Key(), status=403)
     assert r.problem == "unauthorized" and "key" in r.detail
-    assert db.one("SELECT revoke_state FROM certificate WHERE serial = %s", f"{cert.serial_number:X}") is None
+    assert db.one("SELECT revoke_state FROM certificate WHERE ltrim(serial, '0') = %s", f"{cert.serial_number:X}") is None
 
 
 @pytest.mark.parametrize("reason, name_of", [(0, None), (1, "key_compromise"), (3, "affiliation_changed"), (4, "superseded"),
