@@ -7,6 +7,7 @@
 #include "backends/backend.h"
 #include "backends/local/signer_client.h"
 #include "backends/local/signer_rules.h"
+#include "base/der.h"
 
 enum local_subject { LOCAL_SUBJECT_CN, LOCAL_SUBJECT_KEEP, LOCAL_SUBJECT_DROP };
 
@@ -68,5 +69,9 @@ bool local_tbs_crl(const struct local *l, pool_t *pool, const struct backend_crl
                    struct err *e) MUST_CHECK;
 /* TBS, algorithm and signature as one. */
 iov_t local_tbs_signed(const struct local *l, pool_t *pool, iov_t tbs, iov_t signature);
+
+/* Begins and ends one Extension (RFC 5280 4.1); its value is written in between. */
+void local_ext_open(struct der_writer *w, iov_t oid, bool critical);
+void local_ext_close(struct der_writer *w);
 
 #endif

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What stands in a certificate, by ACME profile: rows of the configuration become DER extensions once, at start. */
 #include "backends/local/local.h"
-#include "base/der.h"
 
 #define DAY_MS INT64_C(86400000)
 
@@ -30,7 +29,7 @@ static const struct conf_key profile_keys[] = {
 
 /* ---- extensions ---- */
 
-static void ext_open(struct der_writer *w, iov_t oid, bool critical)
+void local_ext_open(struct der_writer *w, iov_t oid, bool critical)
 {
     der_open(w, DER_SEQUENCE);
     der_put(w, DER_OID, oid);
@@ -39,7 +38,7 @@ static void ext_open(struct der_writer *w, iov_t oid, bool critical)
     der_open(w, DER_OCTET_STRING);
 }
 
-static void ext_close(struct der_writer *w)
+void local_ext_close(struct der_writer *w)
 {
     der_close(w);
     der_close(w);
@@ -63,9 +62,9 @@ static iov_t usage_ext(pool_t *pool, unsigned bits)
     value[0] = (uint8_t)(7 - last % 8); /* unused bits */
     struct der_writer w;
     der_writer_init(&w, pool);
-    ext_open(&w, IOV(OID_EXT_KEY_USAGE), true);
+    local_ext_open(&w, IOV(OID_EXT_KEY_USAGE), true);
     der_put(&w, DER_BIT_STRING, (iov_t){(char *)value, 2 + last / 8});
-    ext_close(&w);
+    local_ext_close(&w);
     return der_finish(&w);
 }
 
@@ -104,7 +103,7 @@ static bool put_eku(struct der_writer *w, const struct local_profile *p, struct 
     };
     if (p->eku.n == 0)
         return true;
-    ext_open(w, IOV(OID_EXT_EKU), false);
+    local_ext_open(w, IOV(OID_EXT_EKU), false);
     der_open(w, DER_SEQUENCE);
     for (size_t i = 0; i < p->eku.n; i++) {
         const char *dotted = p->eku.v[i];
@@ -121,7 +120,7 @@ static bool put_eku(struct der_writer *w, const struct local_profile *p, struct 
         der_put(w, DER_OID, oid);
     }
     der_close(w);
-    ext_close(w);
+    local_ext_close(w);
     return true;
 }
 
@@ -129,7 +128,7 @@ static bool put_policies(struct der_writer *w, const struct local_profile *p, st
 {
     if (p->policies.n == 0)
         return true;
-    ext_open(w, IOV(OID_EXT_POLICIES), false);
+    local_ext_open(w, IOV(OID_EXT_POLICIES), false);
     der_open(w, DER_SEQUENCE);
     for (size_t i = 0; i < p->policies.n; i++) {
         iov_t oid;
@@ -140,7 +139,7 @@ static bool put_policies(struct der_writer *w, const struct local_profile *p, st
         der_close(w);
     }
     der_close(w);
-    ext_close(w);
+    local_ext_close(w);
     return true;
 }
 
@@ -175,15 +174,15 @@ static bool put_urls(struct der_writer *w, const struct local_profile *p, struct
         !urls_ok("crl", &p->crl, e))
         return false;
     if (p->aia_ocsp.n + p->aia_issuers.n > 0) {
-        ext_open(w, IOV(OID_EXT_AIA), false);
+        local_ext_open(w, IOV(OID_EXT_AIA), false);
         der_open(w, DER_SEQUENCE);
         put_access(w, IOV("\x2b\x06\x01\x05\x05\x07\x30\x01"), &p->aia_ocsp);
         put_access(w, IOV("\x2b\x06\x01\x05\x05\x07\x30\x02"), &p->aia_issuers);
         der_close(w);
-        ext_close(w);
+        local_ext_close(w);
     }
     if (p->crl.n > 0) { /* one distribution point, all URLs are the same CRL */
-        ext_open(w, IOV(OID_EXT_CRL_URLS), false);
+        local_ext_open(w, IOV(OID_EXT_CRL_URLS), false);
         der_open(w, DER_SEQUENCE);
         der_open(w, DER_SEQUENCE);
         der_open(w, DER_CONTEXT_CONS(0));
@@ -192,7 +191,7 @@ static bool put_urls(struct der_writer *w, const struct local_profile *p, struct
             der_put(w, DER_CONTEXT(6), iov_of(p->crl.v[i]));
         for (int i = 0; i < 4; i++)
             der_close(w);
-        ext_close(w);
+        local_ext_close(w);
     }
     return true;
 }
@@ -203,9 +202,9 @@ static bool fixed_make(struct local_profile *p, const struct local *l, pool_t *p
     der_writer_init(&w, pool);
     der_put_raw(&w, l->rules.aki);
     if (p->basic_constraints) {
-        ext_open(&w, IOV(OID_EXT_BASIC_CONSTRAINTS), true);
+        local_ext_open(&w, IOV(OID_EXT_BASIC_CONSTRAINTS), true);
         der_put(&w, DER_SEQUENCE, IOV(""));
-        ext_close(&w);
+        local_ext_close(&w);
     }
     if (!put_eku(&w, p, e) || !put_policies(&w, p, e) || !put_urls(&w, p, e))
         return false;

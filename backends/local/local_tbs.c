@@ -4,26 +4,10 @@
 #include <arpa/inet.h>
 
 #include "backends/local/local.h"
-#include "base/der.h"
 #include "io/pki.h"
 
 #define OID_RSA_KEY "\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01"
 #define CN_MAX 64 /* ub-common-name, RFC 5280 appendix A */
-
-static void ext_open(struct der_writer *w, iov_t oid, bool critical)
-{
-    der_open(w, DER_SEQUENCE);
-    der_put(w, DER_OID, oid);
-    if (critical)
-        der_put_true(w);
-    der_open(w, DER_OCTET_STRING);
-}
-
-static void ext_close(struct der_writer *w)
-{
-    der_close(w);
-    der_close(w);
-}
 
 /* ---- certificates ---- */
 
@@ -61,7 +45,7 @@ static bool put_subject(struct der_writer *w, const struct local_leaf *leaf, iov
 static bool put_san(struct der_writer *w, const struct local_leaf *leaf, bool critical, struct err *e)
 {
     uint8_t ip[16];
-    ext_open(w, IOV(OID_EXT_SAN), critical);
+    local_ext_open(w, IOV(OID_EXT_SAN), critical);
     der_open(w, DER_SEQUENCE);
     for (size_t i = 0; i < leaf->dns->n; i++)
         der_put(w, DER_CONTEXT(2), leaf->dns->v[i]);
@@ -73,7 +57,7 @@ static bool put_san(struct der_writer *w, const struct local_leaf *leaf, bool cr
         der_put(w, DER_CONTEXT(7), (iov_t){(char *)ip, len});
     }
     der_close(w);
-    ext_close(w);
+    local_ext_close(w);
     return true;
 }
 
@@ -85,9 +69,9 @@ static bool put_key_ids(struct der_writer *w, const struct local_profile *p, iov
     if (!signer_key_id(spki, id) || !der_only(spki, DER_SEQUENCE, &in) ||
         !der_enter(&in, DER_SEQUENCE, &alg) || !der_want(&alg, DER_OID, &oid))
         return err_set(e, 0, "the CSR's public key does not decode");
-    ext_open(w, IOV(OID_EXT_SKI), false);
+    local_ext_open(w, IOV(OID_EXT_SKI), false);
     der_put(w, DER_OCTET_STRING, (iov_t){(char *)id, sizeof(id)});
-    ext_close(w);
+    local_ext_close(w);
     der_put_raw(w, iov_eq(oid.value, IOV(OID_RSA_KEY)) ? p->usage_rsa : p->usage_other);
     return true;
 }
@@ -158,9 +142,9 @@ static bool put_entry(struct der_writer *w, const struct backend_crl_entry *entr
     if (entry->reason > 0) { /* RFC 5280 5.3.1: unspecified is said by leaving it out */
         char reason = (char)entry->reason;
         der_open(w, DER_SEQUENCE);
-        ext_open(w, IOV(OID_EXT_CRL_REASON), false);
+        local_ext_open(w, IOV(OID_EXT_CRL_REASON), false);
         der_put(w, DER_ENUMERATED, (iov_t){&reason, 1});
-        ext_close(w);
+        local_ext_close(w);
         der_close(w);
     }
     der_close(w);
@@ -190,9 +174,9 @@ bool local_tbs_crl(const struct local *l, pool_t *pool, const struct backend_crl
     der_open(&w, DER_CONTEXT_CONS(0));
     der_open(&w, DER_SEQUENCE);
     der_put_raw(&w, l->rules.aki);
-    ext_open(&w, IOV(OID_EXT_CRL_NUMBER), false);
+    local_ext_open(&w, IOV(OID_EXT_CRL_NUMBER), false);
     der_put_u64(&w, crl->number > 0 ? (uint64_t)crl->number : 0);
-    ext_close(&w);
+    local_ext_close(&w);
     der_close(&w);
     der_close(&w);
     der_close(&w);

@@ -120,5 +120,5 @@ void job_crl_start(struct job_run *r)
     }
     struct db_unit *u = db_unit_new(&r->task);
     q_crl_entries(u, iov_of(r->job.ref));
-    job_load(r, u, on_loaded);
+    db_run(u, on_loaded);
 }

@@ -39,7 +39,7 @@ static void sweep(struct job_run *r)
                                                                q_nonce_clear_3};
         clear[s->slot](u);
     }
-    job_load(r, u, on_swept);
+    db_run(u, on_swept);
 }
 
 static void on_looked(struct task *t, struct db_unit *u)
@@ -59,5 +59,5 @@ void job_expire_start(struct job_run *r)
     s->slot = (clock_unix_s() / 3600 + 1) % 4;
     struct db_unit *u = db_unit_new(&r->task);
     q_nonce_slot_used(u, s->slot);
-    job_load(r, u, on_looked);
+    db_run(u, on_looked);
 }

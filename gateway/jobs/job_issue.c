@@ -251,5 +251,5 @@ void job_issue_start(struct job_run *r)
     s->id = iov_dup(&r->task.pool, iov_of(r->job.ref));
     struct db_unit *u = db_unit_new(&r->task);
     q_issuance_load(u, s->id);
-    job_load(r, u, on_loaded);
+    db_run(u, on_loaded);
 }

@@ -237,12 +237,6 @@ void job_drop(struct job_run *r)
     run_over(r);
 }
 
-void job_load(struct job_run *r, struct db_unit *u, db_cb *cb)
-{
-    (void)r;
-    db_run(u, cb);
-}
-
 int64_t job_backoff_ms(int64_t tries, int64_t most_ms)
 {
     int64_t ms = tries > 20 ? most_ms : (int64_t)1000 << (tries < 0 ? 0 : tries);

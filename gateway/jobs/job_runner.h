@@ -28,7 +28,8 @@ struct job_run {
 struct job_kind {
     const char *name;
     unsigned parallel;                  /* runs at once per loop; 0: no limit */
-    void (*start)(struct job_run *r);   /* ends in job_commit with END or LATER, or job_drop */
+    void (*start)(struct job_run *r);   /* ends in job_commit with END or LATER, or job_drop. Reads go through db_run:
+                                         * when the database fails one, the job runs again a little later */
 };
 extern const struct job_kind job_kinds[];
 #define JOB_KIND(name, parallel) void job_##name##_start(struct job_run *r);
@@ -52,8 +53,6 @@ struct job_step {
 void job_commit(struct job_run *r, const struct job_step *step);
 /* The run is over without a word to the database (it is not ours any more). */
 void job_drop(struct job_run *r);
-/* Reads without a fence; a failure of the database runs the job again a little later. */
-void job_load(struct job_run *r, struct db_unit *u, db_cb *cb);
 /* 1 s, 2 s, 4 s, ... up to most_ms, each plus or minus a quarter. */
 int64_t job_backoff_ms(int64_t tries, int64_t most_ms);
 #define JOB_OF(taskp) CONTAINER_OF((taskp), struct job_run, task)

@@ -224,5 +224,5 @@ void job_validate_start(struct job_run *r)
     s->type = iov_dup(&r->task.pool, iov_of(slash + 1));
     struct db_unit *u = db_unit_new(&r->task);
     q_validate_load(u, s->authz_id, s->type);
-    job_load(r, u, on_loaded);
+    db_run(u, on_loaded);
 }
